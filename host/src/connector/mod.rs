@@ -1,0 +1,1 @@
+//! Publish and subscribe, and key/value, for Rust callers over the connection.

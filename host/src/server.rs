@@ -1,0 +1,1 @@
+//! A nats-server of our own as a child process.
