@@ -1,5 +1,105 @@
 //! Settings: as they are written, then as they are meant.
+//!
+//! There are three ways in: `wharf.toml`, the settings file of the Go connector, and the environment. Each is read into
+//! typed values; everything that is wrong is noted with its place and reported at once.
 
+mod bucket;
+mod expand;
+mod file;
+mod guest;
+mod layer;
+mod parse;
+mod problem;
+mod server_url;
 mod settings;
+mod settings_file;
+pub(crate) mod subject;
+mod value;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use parse::{parse_bucket_grant, parse_grant, parse_queue, parse_subscription};
+pub use problem::{ConfigErrors, Place, Problem};
+pub use server_url::parse_servers;
 pub use settings::*;
+
+use layer::Layer;
+use problem::Problems;
+
+/// Everything that a host is told. [`Config::load`] reads it from files and the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// How to reach NATS, and how to stop.
+    pub nats: ConnectionSettings,
+    /// Nothing named a server: the host is to start one of its own instead of using [`ConnectionSettings::servers`].
+    pub own_server: bool,
+    /// Settings of the host itself.
+    pub host: HostSettings,
+    /// The guests by name.
+    pub guests: BTreeMap<String, GuestSettings>,
+    /// Settings of buckets that the host creates, by name.
+    pub buckets: BTreeMap<String, BucketSettings>,
+    /// Where each guest's component is named, by the guest's name: for messages.
+    pub components: BTreeMap<String, Place>,
+}
+
+/// Looks an environment variable up.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Where settings are read from. What is set in the environment wins over the settings file, which wins over
+/// `wharf.toml`.
+pub struct Sources<'a> {
+    /// A file in the form of `wharf.toml`.
+    pub config: Option<PathBuf>,
+    /// A settings file of the Go connector, with lines of `NATS.SERVER=nats://…`.
+    pub settings: Option<PathBuf>,
+    /// Looks an environment variable up: `&|name| std::env::var_os(name)`.
+    pub env: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Config {
+    /// Reads the settings and fills in the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings, at once: what cannot be read, unknown keys, values of the wrong type
+    /// or out of range, settings that do not go together.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
+        let problems = Problems::default();
+        let written = match &sources.config {
+            Some(path) => file::read(path, sources.env, &problems),
+            None => file::Written::default(),
+        };
+        let settings = match &sources.settings {
+            Some(path) => settings_file::read(path, &problems),
+            None => Layer::default(),
+        };
+        let nats = environment(sources.env, &problems).over(settings).over(written.nats);
+        let config = Self {
+            own_server: !nats.names_a_server(),
+            nats: nats.finish(&problems),
+            host: written.host,
+            guests: written.guests,
+            buckets: written.buckets,
+            components: written.components,
+        };
+        problems.or_else(config)
+    }
+}
+
+fn environment(variables: Environment<'_>, problems: &Problems) -> Layer {
+    let lookup = |key: &str| {
+        let name = format!("NATS_{key}");
+        let value = variables(&name)?;
+        let place = Place::Variable(name);
+        match value.into_string() {
+            Ok(text) => Some((text, place)),
+            Err(_) => {
+                problems.push(place, "the value is not UTF-8");
+                None
+            }
+        }
+    };
+    Layer::from_text(lookup, Path::new(""), problems)
+}

@@ -8,8 +8,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::server_url::Redacted;
+
 /// How to reach NATS, and how to stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectionSettings {
     /// The servers, as `nats://host:port` or `tls://host:port`. Never empty.
     pub servers: Vec<String>,
@@ -47,6 +49,24 @@ impl Default for ConnectionSettings {
             auth: Auth::None,
             tls: TlsSettings::default(),
         }
+    }
+}
+
+/// Servers are printed without the passwords that their URLs may carry.
+impl fmt::Debug for ConnectionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSettings")
+            .field("servers", &Redacted(&self.servers))
+            .field("max_reconnect", &self.max_reconnect)
+            .field("reconnect_wait", &self.reconnect_wait)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("randomize", &self.randomize)
+            .field("default_bucket", &self.default_bucket)
+            .field("prefix", &self.prefix)
+            .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 

@@ -1,0 +1,73 @@
+//! `wharf.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::layer::Layer;
+use super::problem::{Place, Problems};
+use super::value::{Document, Table, Value, position};
+use super::{BucketSettings, Environment, GuestSettings, HostSettings, bucket, guest};
+
+/// What the file says.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) nats: Layer,
+    pub(super) host: HostSettings,
+    pub(super) guests: BTreeMap<String, GuestSettings>,
+    pub(super) components: BTreeMap<String, Place>,
+    pub(super) buckets: BTreeMap<String, BucketSettings>,
+}
+
+/// Reads such a file.
+pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problems) -> Written {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text, environment, problems),
+        Err(error) => {
+            problems.push(Place::WholeFile(path.to_owned()), format!("cannot be read: {error}"));
+            Written::default()
+        }
+    }
+}
+
+fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> Written {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut document = Document { path, text, environment, problems, broken_lines: BTreeSet::new() };
+    for error in errors {
+        let at = error.span().unwrap_or(text.len()..text.len());
+        // What follows on the same line is only what the first error led to.
+        if document.broken_lines.insert(position(text, at.start).0) {
+            problems.push(document.place(&at), format!("this is not TOML: {}", error.message()));
+        }
+    }
+    let root_table = Table::new(&document, root.get_ref(), 0..0);
+    let written = sections(&root_table);
+    root_table.end();
+    written
+}
+
+fn sections(root: &Table<'_>) -> Written {
+    let mut written = Written::default();
+    if let Some(table) = root.get("nats").and_then(Value::table) {
+        written.nats = Layer::from_table(&table);
+        table.end();
+    }
+    if let Some(table) = root.get("host").and_then(Value::table) {
+        written.host = HostSettings {
+            data: table.get("data").and_then(Value::path),
+            cache: table.get("cache").and_then(Value::path),
+        };
+        table.end();
+    }
+    for (name, value) in root.get("guests").and_then(Value::entries).into_iter().flatten() {
+        if let Some((name, settings, component)) = guest::guest(name, value) {
+            written.components.insert(name.clone(), component);
+            written.guests.insert(name, settings);
+        }
+    }
+    for (name, value) in root.get("buckets").and_then(Value::entries).into_iter().flatten() {
+        written.buckets.extend(bucket::bucket(name, value));
+    }
+    written
+}

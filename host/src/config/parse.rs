@@ -1,0 +1,177 @@
+//! Values that are written as text, the same in every file, variable and argument.
+//!
+//! Every `Err` continues a sentence that begins with the text: `"5x"` + ` is not a duration …`.
+
+use std::time::Duration;
+
+use super::subject::{check_not_reserved, check_pattern, check_queue};
+use super::{BucketAccess, SubjectGrant, SubscriptionSettings};
+
+/// Longer durations are typing errors, and clocks overflow with them.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A duration of more than nothing, as Go or as people write it: `2s`, `1m30s`, `1.5h`, `2days 4h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let found = go_duration(text).or_else(|| humantime::parse_duration(text).ok());
+    match found {
+        None => Err("is not a duration such as \"500ms\", \"2s\" or \"1m30s\"".to_owned()),
+        Some(Duration::ZERO) => Err("is no time at all; it must be more than 0".to_owned()),
+        Some(found) if found > LONGEST => Err("is longer than 100 years".to_owned()),
+        Some(found) => Ok(found),
+    }
+}
+
+/// What Go's `time.ParseDuration` takes, without signs.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let (number, after) = split(rest, |c| c.is_ascii_digit() || c == '.');
+        let (unit, after) = split(after, |c| !c.is_ascii_digit() && c != '.');
+        seconds += number.parse::<f64>().ok()? * go_unit(unit)?;
+        rest = after;
+    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
+}
+
+fn go_unit(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "ns" => 1e-9,
+        "us" | "µs" | "μs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    })
+}
+
+/// A number of bytes: `65536`, `64KiB`, `1.5GiB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    match text.parse::<bytesize::ByteSize>() {
+        Ok(size) if size.0 > 0 => Ok(size.0),
+        Ok(_) => Err("is no bytes at all; it must be more than 0".to_owned()),
+        Err(_) => Err("is not a number of bytes such as 65536 or \"64MiB\"".to_owned()),
+    }
+}
+
+/// What Go's `strconv.ParseBool` takes.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+/// A number of tries to reconnect: -1 is unlimited.
+pub(super) fn max_reconnect(text: &str) -> Result<Option<u32>, String> {
+    match text.trim().parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(tries) if u32::try_from(tries).is_ok() => Ok(u32::try_from(tries).ok()),
+        _ => Err("is not a number of tries: -1 is unlimited, 0 is never".to_owned()),
+    }
+}
+
+/// A bucket's name.
+pub(super) fn bucket_name(text: &str) -> Result<String, String> {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if text.is_empty() || !text.chars().all(safe) {
+        return Err("is not a bucket's name: letters, digits, `-` and `_`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A guest's name.
+pub(super) fn check_guest_name(text: &str) -> Result<(), String> {
+    let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    if text.is_empty() || !text.chars().all(safe) {
+        return Err("is not a guest's name: small letters, digits, `-` and `_`".to_owned());
+    }
+    Ok(())
+}
+
+/// A subject that a guest may be subscribed to or granted.
+pub(super) fn guest_subject(text: &str) -> Result<String, String> {
+    check_pattern(text)?;
+    check_not_reserved(text)?;
+    Ok(text.to_owned())
+}
+
+/// A queue group.
+pub(super) fn queue(text: &str) -> Result<String, String> {
+    check_queue(text).map(|()| text.to_owned())
+}
+
+/// Reads a subscription from an argument: a subject, with wildcards.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a subject.
+pub fn parse_subscription(text: &str) -> Result<SubscriptionSettings, String> {
+    guest_subject(text).map(|subject| SubscriptionSettings { subject, queue: None, ignore_prefix: false })
+}
+
+/// Reads a queue group's name from an argument.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a name.
+pub fn parse_queue(text: &str) -> Result<String, String> {
+    queue(text)
+}
+
+/// Reads a grant to publish or request from an argument: a subject, with wildcards.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a subject.
+pub fn parse_grant(text: &str) -> Result<SubjectGrant, String> {
+    guest_subject(text).map(|subject| SubjectGrant { subject, ignore_prefix: false })
+}
+
+/// Reads a grant to use a bucket from an argument: `bucket` or `bucket:read`.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a grant.
+pub fn parse_bucket_grant(text: &str) -> Result<(String, BucketAccess), String> {
+    let (name, access) = match text.split_once(':') {
+        None => (text, BucketAccess::ReadWrite),
+        Some((name, "read-write")) => (name, BucketAccess::ReadWrite),
+        Some((name, "read")) => (name, BucketAccess::Read),
+        Some(_) => return Err("ends neither in `:read` nor in `:read-write`".to_owned()),
+    };
+    Ok((bucket_name(name)?, access))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_and_as_people_write_them() {
+        for (text, millis) in [
+            ("2s", 2000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("1h", 3_600_000),
+            ("2m 1s", 121_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "5", "s", "0s", "-1s", "1.2.3s", "five", "999999999999y", "1e400s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_granted_to_write_unless_it_says_read() {
+        assert_eq!(parse_bucket_grant("b"), Ok(("b".to_owned(), BucketAccess::ReadWrite)));
+        assert_eq!(parse_bucket_grant("b:read"), Ok(("b".to_owned(), BucketAccess::Read)));
+        for bad in ["", ":read", "b:", "b:write", "a.b"] {
+            assert!(parse_bucket_grant(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is wrong with settings, and where.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a setting was written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A file as a whole: it cannot be read.
+    WholeFile(PathBuf),
+    /// A place in a file. Lines and columns count from 1, columns in characters.
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WholeFile(path) => write!(f, "{}", path.display()),
+            Self::InFile { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it is.
+    pub place: Place,
+    /// What is wrong, and what to do about it. Holds no secret.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Everything that is wrong with the settings, in the order in which it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Collects problems while settings are read, so that one bad setting does not hide the next.
+#[derive(Default)]
+pub(super) struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    pub(super) fn push(&self, place: Place, message: impl Into<String>) {
+        self.0.borrow_mut().push(Problem { place, message: message.into() });
+    }
+
+    /// The value if nothing was wrong, else all that was.
+    pub(super) fn or_else<T>(self, value: T) -> Result<T, ConfigErrors> {
+        let mut found = self.0.into_inner();
+        found.sort();
+        found.dedup();
+        if found.is_empty() { Ok(value) } else { Err(ConfigErrors(found)) }
+    }
+}
+
+/// Says that a key is unknown, and which one may have been meant.
+pub(super) fn unknown_key<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let nearest = known.iter().min_by_key(|candidate| distance(key, candidate));
+    match nearest {
+        // More than a third of the word wrong is no typo any more.
+        Some(nearest) if distance(key, nearest) <= key.chars().count().max(3) / 3 => {
+            format!("unknown key {key:?}; did you mean {nearest:?}?")
+        }
+        Some(nearest) => {
+            format!("unknown key {key:?}; the nearest is {nearest:?}, and all are: {}", known.join(", "))
+        }
+        None => format!("unknown key {key:?}"),
+    }
+}
+
+fn distance(written: &str, known: &str) -> usize {
+    // `max-reconnect`, `maxReconnect` and `MAX_RECONNECT` are one letter off at most.
+    strsim::damerau_levenshtein(&plain(written), &plain(known))
+}
+
+fn plain(key: &str) -> String {
+    key.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
