@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::{self, check_guest_name, guest_subject};
-use super::subject::check_prefix;
+use super::subject;
 use super::value::{Name, Table, Value};
 use super::{
     BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Place, Serializer,
@@ -30,7 +30,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
 /// What it hears and what it may say.
 fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.prefix =
-        table.get("prefix").and_then(|v| v.parsed(|text| check_prefix(text).map(|()| text.to_owned())));
+        table.get("prefix").and_then(|v| v.parsed(|text| subject::prefix(text).map(|()| text.to_owned())));
     settings.subscribe = items(table.get("subscribe"), subscription);
     refuse_twice(table.get("subscribe"), &settings.subscribe);
     settings.may_subscribe = items(table.get("may_subscribe"), grant);

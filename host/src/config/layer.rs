@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::{Place, Problems};
 use super::server_url::parse_servers;
-use super::subject::check_prefix;
+use super::subject;
 use super::value::{Table, Value};
 use super::{Auth, ConnectionSettings, Secret, TlsSettings, parse};
 
@@ -227,7 +227,7 @@ fn servers(value: Value<'_>) -> Option<Vec<String>> {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    check_prefix(text).map(|()| text.to_owned())
+    subject::prefix(text).map(|()| text.to_owned())
 }
 
 fn optional_string(value: Value<'_>) -> Option<String> {

@@ -13,17 +13,19 @@ mod problem;
 mod server_url;
 mod settings;
 mod settings_file;
-pub(crate) mod subject;
+mod subject;
 mod value;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use parse::{parse_bucket_grant, parse_grant, parse_queue, parse_subscription};
+pub use parse::{parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subscription};
 pub use problem::{ConfigErrors, Place, Problem};
 pub use server_url::parse_servers;
 pub use settings::*;
+#[allow(unused_imports, reason = "the rooms that are being built use them")]
+pub(crate) use subject::{check_pattern, check_queue, check_subject};
 
 use layer::Layer;
 use problem::Problems;
@@ -66,6 +68,14 @@ impl Config {
     /// Everything that is wrong with the settings, at once: what cannot be read, unknown keys, values of the wrong type
     /// or out of range, settings that do not go together.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
+        let (config, problems) = Self::read(sources);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// Reads as much of the settings as can be understood, and everything that is wrong with them: for who wants to look
+    /// further in spite of it. A host is started with [`Config::load`].
+    #[must_use]
+    pub fn read(sources: &Sources<'_>) -> (Self, Vec<Problem>) {
         let problems = Problems::default();
         let written = match &sources.config {
             Some(path) => file::read(path, sources.env, &problems),
@@ -84,7 +94,7 @@ impl Config {
             buckets: written.buckets,
             components: written.components,
         };
-        problems.or_else(config)
+        (config, problems.in_order())
     }
 }
 

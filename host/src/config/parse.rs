@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::subject::{check_not_reserved, check_pattern, check_queue};
+use super::subject;
 use super::{BucketAccess, SubjectGrant, SubscriptionSettings};
 
 /// Longer durations are typing errors, and clocks overflow with them.
@@ -97,14 +97,14 @@ pub(super) fn check_guest_name(text: &str) -> Result<(), String> {
 
 /// A subject that a guest may be subscribed to or granted.
 pub(super) fn guest_subject(text: &str) -> Result<String, String> {
-    check_pattern(text)?;
-    check_not_reserved(text)?;
+    subject::pattern(text)?;
+    subject::not_reserved(text)?;
     Ok(text.to_owned())
 }
 
 /// A queue group.
 pub(super) fn queue(text: &str) -> Result<String, String> {
-    check_queue(text).map(|()| text.to_owned())
+    subject::queue(text).map(|()| text.to_owned())
 }
 
 /// Reads a subscription from an argument: a subject, with wildcards.
@@ -113,6 +113,14 @@ pub(super) fn queue(text: &str) -> Result<String, String> {
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_subscription(text: &str) -> Result<SubscriptionSettings, String> {
     guest_subject(text).map(|subject| SubscriptionSettings { subject, queue: None, ignore_prefix: false })
+}
+
+/// Reads a duration from an argument, as Go or as people write it: `2s`, `1m30s`, `2h`.
+///
+/// # Errors
+/// Says in words what keeps the text from being a duration of more than nothing.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text)
 }
 
 /// Reads a queue group's name from an argument.

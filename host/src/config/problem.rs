@@ -72,12 +72,12 @@ impl Problems {
         self.0.borrow_mut().push(Problem { place, message: message.into() });
     }
 
-    /// The value if nothing was wrong, else all that was.
-    pub(super) fn or_else<T>(self, value: T) -> Result<T, ConfigErrors> {
+    /// All problems, as they are written.
+    pub(super) fn in_order(self) -> Vec<Problem> {
         let mut found = self.0.into_inner();
         found.sort();
         found.dedup();
-        if found.is_empty() { Ok(value) } else { Err(ConfigErrors(found)) }
+        found
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which texts are subjects. Pure.
 //!
-//! Every `Err` continues a sentence that begins with the text: `"a..b"` + ` has an empty token …`.
+//! `check_…` say what is wrong in a whole sentence. The functions that they are made of continue a sentence that begins
+//! with the text, wherever that was written: `"a..b"` + ` has an empty token …`.
 
 /// The most bytes of a subject. A server ends a connection whose protocol line exceeds 4096 bytes, and all guests share
 /// one connection: this leaves room for a subject, a reply subject and a queue group in one line.
@@ -8,9 +9,33 @@ pub(crate) const MAX_SUBJECT_BYTES: usize = 1024;
 const MAX_QUEUE_BYTES: usize = 256;
 
 /// May this be subscribed to, or granted? Wildcards are allowed.
-pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
-    check_tokens(pattern)?;
-    let mut tokens = pattern.split('.').peekable();
+pub(crate) fn check_pattern(text: &str) -> Result<(), String> {
+    pattern(text).map_err(|reason| format!("the subject {} {reason}", quoted(text)))
+}
+
+/// May a message be published on this? Wildcards are not allowed.
+pub(crate) fn check_subject(text: &str) -> Result<(), String> {
+    subject(text).map_err(|reason| format!("the subject {} {reason}", quoted(text)))
+}
+
+/// May members of a subscription share messages under this name?
+pub(crate) fn check_queue(text: &str) -> Result<(), String> {
+    queue(text).map_err(|reason| format!("the queue group {} {reason}", quoted(text)))
+}
+
+/// A text that may be a guest's, at a length that suits a message.
+fn quoted(text: &str) -> String {
+    const SHOWN_CHARACTERS: usize = 80;
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// See [`check_pattern`].
+pub(super) fn pattern(text: &str) -> Result<(), String> {
+    tokens(text)?;
+    let mut tokens = text.split('.').peekable();
     while let Some(token) = tokens.next() {
         if token == ">" && tokens.peek().is_some() {
             return Err("has a `>` that is not its last token".to_owned());
@@ -22,51 +47,51 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// May a message be published on this? Wildcards are not allowed.
-pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
-    check_tokens(subject)?;
-    if subject.contains(['*', '>']) {
+/// See [`check_subject`].
+pub(super) fn subject(text: &str) -> Result<(), String> {
+    tokens(text)?;
+    if text.contains(['*', '>']) {
         return Err("has a wildcard, which only subscriptions and grants may have".to_owned());
     }
     Ok(())
 }
 
 /// May this be put before a subject?
-pub(crate) fn check_prefix(prefix: &str) -> Result<(), String> {
-    if prefix.is_empty() {
+pub(super) fn prefix(text: &str) -> Result<(), String> {
+    if text.is_empty() {
         return Ok(());
     }
     // Just before a subject's first token: a prefix may end in a dot, or in a part of that token.
-    check_subject(&format!("{prefix}x"))?;
-    if prefix.starts_with('$') {
+    subject(&format!("{text}x"))?;
+    if text.starts_with('$') {
         return Err("begins with `$`: such subjects belong to the server".to_owned());
     }
-    if prefix.starts_with(INBOX) || INBOX.starts_with(prefix) {
+    if text.starts_with(INBOX) || INBOX.starts_with(text) {
         return Err("leads into `_INBOX.`: such subjects are for replies to requests".to_owned());
     }
     Ok(())
 }
 
-/// May members of a subscription share messages under this name?
-pub(crate) fn check_queue(queue: &str) -> Result<(), String> {
-    if queue.is_empty() {
+/// See [`check_queue`].
+pub(super) fn queue(text: &str) -> Result<(), String> {
+    if text.is_empty() {
         return Err("is empty; leave it out for a subscription without a queue group".to_owned());
     }
-    if queue.len() > MAX_QUEUE_BYTES {
+    if text.len() > MAX_QUEUE_BYTES {
         return Err(format!("is longer than {MAX_QUEUE_BYTES} bytes"));
     }
-    if queue.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>')) {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>')) {
         return Err("is no queue group: it has whitespace or a wildcard".to_owned());
     }
     Ok(())
 }
 
 /// Refuses what is never a guest's to name: the server's own subjects, and other parties' replies.
-pub(crate) fn check_not_reserved(subject: &str) -> Result<(), String> {
-    if subject.starts_with('$') {
+pub(super) fn not_reserved(text: &str) -> Result<(), String> {
+    if text.starts_with('$') {
         return Err("begins with `$`: such subjects belong to the server and are never a guest's".to_owned());
     }
-    if subject.split('.').next() == Some("_INBOX") {
+    if text.split('.').next() == Some("_INBOX") {
         return Err("begins with `_INBOX`: such subjects are for replies and are never a guest's".to_owned());
     }
     Ok(())
@@ -74,17 +99,17 @@ pub(crate) fn check_not_reserved(subject: &str) -> Result<(), String> {
 
 const INBOX: &str = "_INBOX.";
 
-fn check_tokens(subject: &str) -> Result<(), String> {
-    if subject.is_empty() {
+fn tokens(text: &str) -> Result<(), String> {
+    if text.is_empty() {
         return Err("is empty".to_owned());
     }
-    if subject.len() > MAX_SUBJECT_BYTES {
+    if text.len() > MAX_SUBJECT_BYTES {
         return Err(format!("is longer than {MAX_SUBJECT_BYTES} bytes"));
     }
-    if subject.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("has whitespace or a control character".to_owned());
     }
-    if subject.split('.').any(str::is_empty) {
+    if text.split('.').any(str::is_empty) {
         return Err("has an empty token: a dot at its beginning or end, or two in a row".to_owned());
     }
     Ok(())
@@ -99,56 +124,65 @@ mod tests {
         for good in
             ["a", "a.b", "*", ">", "a.*.c", "a.>", "*.>", "a-b_c.1", "größe.µ", "user:1", "$x", "a.$b"]
         {
-            assert_eq!(check_pattern(good), Ok(()), "{good}");
+            assert_eq!(pattern(good), Ok(()), "{good}");
         }
         for bad in ["a*", "*a.b", "a.b>", ">.a", "a.>.b", "**", ">>"] {
-            assert!(check_pattern(bad).is_err(), "{bad}");
+            assert!(pattern(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_subject_to_publish_on_has_no_wildcard() {
-        assert_eq!(check_subject("a.b"), Ok(()));
+        assert_eq!(subject("a.b"), Ok(()));
         for bad in ["a.*", ">", "a*b"] {
-            assert!(check_subject(bad).is_err(), "{bad}");
+            assert!(subject(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn empty_tokens_whitespace_and_endless_subjects_are_refused() {
         for bad in ["", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\r\nPUB b 0", "a\0", &"a".repeat(1025)] {
-            assert!(check_pattern(bad).is_err(), "{bad:?}");
-            assert!(check_subject(bad).is_err(), "{bad:?}");
+            assert!(pattern(bad).is_err(), "{bad:?}");
+            assert!(subject(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn a_prefix_is_put_before_as_it_is_and_never_leads_out_of_bounds() {
         for good in ["", "seismo.", "seismo", "a.b.", "_INBOXES."] {
-            assert_eq!(check_prefix(good), Ok(()), "{good}");
+            assert_eq!(prefix(good), Ok(()), "{good}");
         }
         for bad in
             [".", "a..", ".a", "a.*.", "a.>", "$JS.", "_", "_IN", "_INBOX", "_INBOX.", "_INBOX.x.", "a b."]
         {
-            assert!(check_prefix(bad).is_err(), "{bad}");
+            assert!(prefix(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn the_servers_own_subjects_and_inboxes_are_never_a_guests() {
         for bad in ["$JS.API.>", "$KV.b.k", "$", "_INBOX.abc", "_INBOX"] {
-            assert!(check_not_reserved(bad).is_err(), "{bad}");
+            assert!(not_reserved(bad).is_err(), "{bad}");
         }
         for good in ["a.$b", "_INBOXES.a", "INBOX.a", "*.a", ">"] {
-            assert_eq!(check_not_reserved(good), Ok(()), "{good}");
+            assert_eq!(not_reserved(good), Ok(()), "{good}");
         }
     }
 
     #[test]
     fn a_queue_group_has_no_whitespace_and_no_wildcard() {
-        assert_eq!(check_queue("workers.eu"), Ok(()));
+        assert_eq!(queue("workers.eu"), Ok(()));
         for bad in ["", "a b", "*", "a>"] {
-            assert!(check_queue(bad).is_err(), "{bad}");
+            assert!(queue(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_message_says_which_subject_it_is_about_and_stays_short() {
+        assert_eq!(
+            check_subject("a b"),
+            Err("the subject \"a b\" has whitespace or a control character".to_owned())
+        );
+        assert!(check_pattern(&"é".repeat(5000)).expect_err("too long").chars().count() < 150);
     }
 }
