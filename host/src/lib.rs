@@ -6,4 +6,6 @@ mod connector;
 mod error;
 mod server;
 
+pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
+pub use connector::{Connector, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;

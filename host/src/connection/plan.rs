@@ -1,0 +1,209 @@
+//! Settings → the client's options, and the first connect.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+
+use super::auth::Login;
+use super::error::Refusal;
+use super::reconnect::{Next, Reconnects, shuffle};
+use super::shared::Shared;
+use super::{ConnectError, events};
+use crate::config::{ConnectionSettings, TlsSettings};
+
+/// How to connect: everything that can be checked without a server is.
+pub(super) struct Plan {
+    servers: Vec<ServerAddr>,
+    randomize: bool,
+    login: Login,
+    tls: TlsSettings,
+    tls_required: bool,
+    connect_timeout: Duration,
+    reconnects: Arc<Reconnects>,
+}
+
+impl Plan {
+    pub(super) fn new(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
+        let mut servers = addresses(&settings.servers)?;
+        let login = Login::new(&settings.auth, &mut servers)?;
+        check_tls(&settings.tls)?;
+        let TlsSettings { cert, key, ca } = &settings.tls;
+        let has_tls_file = cert.is_some() || key.is_some() || ca.is_some();
+        Ok(Self {
+            tls_required: has_tls_file || servers.iter().any(ServerAddr::tls_required),
+            servers,
+            login,
+            tls: settings.tls.clone(),
+            randomize: settings.randomize,
+            connect_timeout: settings.connect_timeout,
+            reconnects: Arc::new(Reconnects::new(settings)),
+        })
+    }
+
+    /// One pass over the servers, one by one, so that every server's own reason is known when none answers.
+    pub(super) async fn connect(&self, shared: &Arc<Shared>) -> Result<Client, ConnectError> {
+        let mut servers = self.servers.clone();
+        if self.randomize {
+            shuffle(&mut servers);
+        }
+        let mut refusals = Vec::new();
+        for server in servers {
+            match self.options(shared).connect(&server).await {
+                Ok(client) => {
+                    // Nothing may be awaited before this: the client's first reconnect asks for it.
+                    shared.established(client.statistics());
+                    self.reconnects.connected(&server);
+                    self.complete_pool(&client).await;
+                    return Ok(client);
+                }
+                Err(error) => refusals
+                    .push(Refusal { server: server.as_url_str().to_owned(), reason: self.reason(&error) }),
+            }
+        }
+        Err(ConnectError::Refused(refusals))
+    }
+
+    /// The client knows the one server that answered, and those that it was told of; now the others, too.
+    async fn complete_pool(&self, client: &Client) {
+        let mut pool = self.servers.clone();
+        let known = client.server_pool().await.unwrap_or_default();
+        pool.extend(known.into_iter().map(|server| server.addr).filter(|addr| !self.servers.contains(addr)));
+        // It fails only when the client has ended already, which its state says.
+        if let Err(error) = client.set_server_pool(pool.as_slice()).await {
+            tracing::debug!(target: "wharf::connection", %error, "cannot set the servers");
+        }
+    }
+
+    fn options(&self, shared: &Arc<Shared>) -> ConnectOptions {
+        let mut options = self
+            .login
+            .options()
+            .name("wharf")
+            .require_tls(self.tls_required)
+            .connection_timeout(self.connect_timeout)
+            .max_reconnects(None)
+            .retain_servers_order();
+        if let Some(ca) = &self.tls.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let (Some(cert), Some(key)) = (&self.tls.cert, &self.tls.key) {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        let alive = events::Alive::new(shared);
+        options = options.event_callback(move |event| {
+            alive.handle(event);
+            std::future::ready(())
+        });
+        let (reconnects, shared) = (Arc::clone(&self.reconnects), Arc::clone(shared));
+        options.reconnect_to_server_callback(move |pool, _| {
+            let next = reconnects.next(&pool, &shared);
+            async move {
+                match next {
+                    Next::Try(target) => Some(target),
+                    // The connection's thread is being told to end, and this with it.
+                    Next::GiveUp => std::future::pending().await,
+                }
+            }
+        })
+    }
+
+    fn reason(&self, error: &async_nats::ConnectError) -> String {
+        match error.kind() {
+            ConnectErrorKind::AuthorizationViolation => {
+                format!("the server does not let us in {}", self.login.words())
+            }
+            ConnectErrorKind::TimedOut => {
+                format!("no answer within {}", humantime::format_duration(self.connect_timeout))
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// Each entry may itself be a list.
+fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
+    let names =
+        servers.iter().flat_map(|entry| entry.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    let mut addresses = Vec::new();
+    for name in names {
+        let wrong = |reason: String| ConnectError::Address { server: redacted(name).to_owned(), reason };
+        let address: ServerAddr = name.parse().map_err(|error: std::io::Error| wrong(error.to_string()))?;
+        if address.is_websocket() {
+            return Err(wrong("WebSocket is not supported: use nats:// or tls://".into()));
+        }
+        if address.host().is_empty() {
+            return Err(wrong("it names no host".into()));
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() { Err(ConnectError::NoServer) } else { Ok(addresses) }
+}
+
+/// An address without what it says of users.
+fn redacted(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
+}
+
+/// The address without `user:password@`.
+pub(super) fn without_user(server: &ServerAddr) -> ServerAddr {
+    let mut url = server.clone().into_inner();
+    // These fail only for addresses that cannot have a user.
+    let removed = url.set_username("").and_then(|()| url.set_password(None));
+    debug_assert!(removed.is_ok(), "an address with a user can be without");
+    ServerAddr::from_url(url).unwrap_or_else(|_| server.clone())
+}
+
+/// The client reads these files at every connect; here, once, for an error that says which and why.
+fn check_tls(tls: &TlsSettings) -> Result<(), ConnectError> {
+    let unusable =
+        |what, path: &Path, reason: String| ConnectError::File { what, path: path.to_owned(), reason };
+    let authorities = tls.ca.iter().map(|path| ("the TLS authorities' file", path));
+    for (what, path) in authorities.chain(tls.cert.iter().map(|path| ("the TLS certificate", path))) {
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| unusable(what, path, error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(unusable(what, path, "it has no certificate in PEM form".into()));
+        }
+    }
+    if let Some(path) = &tls.key {
+        PrivateKeyDer::from_pem_file(path)
+            .map_err(|error| unusable("the TLS key", path, error.to_string()))?;
+    }
+    if tls.cert.is_some() != tls.key.is_some() {
+        return Err(ConnectError::Settings(
+            "a TLS certificate and its key go together: one is not set".into(),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_servers_is_split_and_trimmed() {
+        let servers = ["nats://a:1, b:2".to_owned(), " tls://c ,".to_owned()];
+        let urls: Vec<_> =
+            addresses(&servers).expect("addresses").iter().map(|a| a.as_url_str().to_owned()).collect();
+        assert_eq!(urls, ["nats://a:1", "nats://b:2", "tls://c"]);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_named_without_its_password() {
+        for (address, says) in [
+            ("nats://u:s3cret@h:port", "invalid port"),
+            ("http://u:s3cret@h", "scheme"),
+            ("ws://h", "WebSocket"),
+        ] {
+            let error = addresses(&[address.to_owned()]).expect_err("no address").to_string();
+            assert!(error.contains(says) && !error.contains("s3cret"), "{error}");
+        }
+        assert!(matches!(addresses(&[" , ".to_owned()]), Err(ConnectError::NoServer)));
+    }
+}

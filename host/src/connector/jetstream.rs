@@ -1,0 +1,119 @@
+//! Messages that the server stores.
+
+use std::time::Duration;
+
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Connector, typed};
+use crate::Error;
+use crate::connection::StoreAck;
+
+/// How long a message lives: whole seconds.
+const NATS_TTL: &str = "Nats-TTL";
+
+/// What a stream is asked to mind when it stores a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreOptions {
+    /// A second message with this id, within the stream's duplicate window, is not stored.
+    pub message_id: Option<String>,
+    /// Store it only if this is the last sequence stored on its subject; otherwise `Conflict`.
+    pub expected_last_subject_sequence: Option<u64>,
+    /// Let the server remove it after this long; whole seconds, rounded up. The stream must allow it.
+    pub ttl: Option<Duration>,
+}
+
+impl StoreOptions {
+    /// Adds the headers that say so.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        if let Some(id) = &self.message_id {
+            let id: HeaderValue =
+                id.parse().map_err(|_| Error::Invalid("a message id is one line of text".into()))?;
+            headers.insert(NATS_MESSAGE_ID, id);
+        }
+        if let Some(sequence) = self.expected_last_subject_sequence {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(sequence));
+        }
+        if let Some(ttl) = self.ttl {
+            headers.insert(NATS_TTL, HeaderValue::from(ttl_seconds(ttl)));
+        }
+        Ok(())
+    }
+}
+
+/// The server counts in whole seconds, at least one. Rounded up: nothing goes earlier than asked.
+pub(crate) fn ttl_seconds(ttl: Duration) -> u64 {
+    ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1)
+}
+
+impl Connector {
+    /// Publishes a value and waits until a stream has stored it.
+    ///
+    /// # Errors
+    /// `NotFound` where no stream listens on the subject; `Timeout`: it may have been stored, so that a retry needs a
+    /// message id; `Failed`, when the stream refuses it; and as [`Connector::publish`].
+    ///
+    /// ```no_run
+    /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
+    /// let ack = connector.publish_stored("orders.new", &42).await?;
+    /// println!("number {} in {}", ack.sequence, ack.stream);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn publish_stored<T: Serialize + ?Sized>(
+        &self,
+        subject: &str,
+        value: &T,
+    ) -> Result<StoreAck, Error> {
+        let payload = typed::encode(self.serializer, value)?;
+        self.publish_stored_raw(subject, None, payload, &StoreOptions::default()).await
+    }
+
+    /// Publishes bytes as they are, with headers and options, and waits until a stream has stored them.
+    ///
+    /// # Errors
+    /// `Conflict` when the expected sequence is not the last one; `Invalid` or `Unsupported` for a time to live that
+    /// the stream does not take; and as [`Connector::publish_stored`].
+    ///
+    /// ```no_run
+    /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
+    /// use wharf::StoreOptions;
+    ///
+    /// let once = StoreOptions { message_id: Some("order-42".into()), ..StoreOptions::default() };
+    /// let ack = connector.publish_stored_raw("orders.new", None, "42", &once).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn publish_stored_raw(
+        &self,
+        subject: &str,
+        headers: Option<HeaderMap>,
+        payload: impl Into<Bytes>,
+        options: &StoreOptions,
+    ) -> Result<StoreAck, Error> {
+        let mut headers = headers.unwrap_or_default();
+        options.apply(&mut headers)?;
+        let headers = Some(headers).filter(|headers| !headers.is_empty());
+        let subject = self.on_wire(subject);
+        self.shared.connection.store(subject, headers, payload.into(), self.request_timeout).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_is_rounded_up_to_whole_seconds() {
+        let seconds = [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_message_id_of_two_lines_is_refused() {
+        let options = StoreOptions { message_id: Some("a\r\nb".into()), ..StoreOptions::default() };
+        assert!(matches!(options.apply(&mut HeaderMap::new()), Err(Error::Invalid(_))));
+    }
+}
