@@ -20,9 +20,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use parse::{parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subscription};
+pub use parse::{
+    parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subject, parse_subscription,
+};
 pub use problem::{ConfigErrors, Place, Problem};
-pub use server_url::parse_servers;
+pub use server_url::{parse_servers, redact_server};
 pub use settings::*;
 #[allow(unused_imports, reason = "the rooms that are being built use them")]
 pub(crate) use subject::{check_pattern, check_queue, check_subject};

@@ -123,6 +123,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text)
 }
 
+/// Reads a subject to publish on from an argument.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a subject.
+pub fn parse_subject(text: &str) -> Result<String, String> {
+    subject::check_subject(text).map(|()| text.to_owned())
+}
+
 /// Reads a queue group's name from an argument.
 ///
 /// # Errors

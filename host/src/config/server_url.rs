@@ -53,7 +53,8 @@ fn check_address(address: &str) -> Result<(), String> {
 }
 
 /// A server as it may be printed: without its user's password.
-pub(crate) fn redact(server: &str) -> String {
+#[must_use]
+pub fn redact_server(server: &str) -> String {
     let (scheme, rest) = server.split_once("://").unwrap_or(("", server));
     let Some((_, address)) = rest.rsplit_once('@') else { return server.to_owned() };
     let separator = if scheme.is_empty() { "" } else { "://" };
@@ -65,7 +66,7 @@ pub(super) struct Redacted<'a>(pub(super) &'a [String]);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|server| redact(server))).finish()
+        f.debug_list().entries(self.0.iter().map(|server| redact_server(server))).finish()
     }
 }
 
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn no_password_is_repeated() {
         for secret in ["nats://u:hunter2@a:1", "u:hunter2@a", "nats://hunter2@a", "nats://u:hunter2@x@a"] {
-            assert!(!redact(secret).contains("hunter2"), "{secret}");
+            assert!(!redact_server(secret).contains("hunter2"), "{secret}");
         }
         let refused = parse_servers("nats://u:hun,ter2@a:1").expect_err("a comma in a password");
         assert!(!refused.contains("hun"), "{refused}");
