@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What the end-to-end tests share: real nats-servers, the ways to authenticate with them, and waiting for events.
+
+mod server;
+
+pub use server::{TestServer, nats_server};

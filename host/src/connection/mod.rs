@@ -28,13 +28,13 @@ use std::time::Duration;
 
 use async_nats::client::traits::Publisher;
 use async_nats::message::OutboundMessage;
-use async_nats::{HeaderMap, Message, PublishErrorKind, Subject};
+use async_nats::{HeaderMap, Message, PublishErrorKind, StatusCode, Subject, SubscribeErrorKind};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Error;
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
 
 pub use error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
@@ -109,9 +109,7 @@ impl Connection {
         payload: Bytes,
     ) -> Result<(), Error> {
         check_publish_subject(&subject)?;
-        if let Some(reply) = reply.as_ref().filter(|reply| !reply.is_valid()) {
-            return Err(Error::Invalid(format!("'{reply}' is not a subject to reply to")));
-        }
+        reply.as_ref().map_or(Ok(()), check_publish_subject)?;
         let client = &self.0.client;
         let message = OutboundMessage { subject, reply, payload, headers };
         self.promptly(client.publish_message(message)).await?.map_err(|error| match error.kind() {
@@ -123,20 +121,20 @@ impl Connection {
 
     /// Subscribes to a subject, as a member of a queue group or alone.
     pub(crate) async fn subscribe(&self, subject: Subject, queue: Option<String>) -> Result<Inbound, Error> {
+        check_pattern(&subject).map_err(Error::Invalid)?;
         let client = &self.0.client;
-        let what = subject.clone();
-        let subscriber = match queue {
-            Some(queue) => self.promptly(client.queue_subscribe(subject, queue)).await?,
+        let subscribed = match queue {
+            Some(queue) => {
+                check_queue(&queue).map_err(Error::Invalid)?;
+                self.promptly(client.queue_subscribe(subject, queue)).await?
+            }
             None => self.promptly(client.subscribe(subject)).await?,
         };
-        subscriber.map(Inbound::new).map_err(|error| match error.kind() {
-            async_nats::SubscribeErrorKind::InvalidSubject => {
-                Error::Invalid(format!("'{what}' is not a subject to subscribe to"))
+        subscribed.map(Inbound::new).map_err(|error| match error.kind() {
+            SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
+                Error::Invalid(error.to_string())
             }
-            async_nats::SubscribeErrorKind::InvalidQueueName => {
-                Error::Invalid(format!("the name of the queue group for '{what}' is not allowed: {error}"))
-            }
-            async_nats::SubscribeErrorKind::Other => self.unavailable(),
+            SubscribeErrorKind::Other => self.unavailable(),
         })
     }
 
@@ -155,7 +153,7 @@ impl Connection {
         };
         let message = timeout(within, answer).await.map_err(|_| Error::Timeout)??;
         match message.status {
-            Some(async_nats::StatusCode::NO_RESPONDERS) => Err(Error::NoResponders),
+            Some(StatusCode::NO_RESPONDERS) => Err(Error::NoResponders),
             _ => Ok(message),
         }
     }
@@ -269,16 +267,12 @@ impl Connection {
     }
 }
 
-/// A subject to publish on has no wildcards, and nothing that would break the protocol's lines.
+/// Whether it can be published on. The usual subject is told by a glance at its bytes; words are for the others.
 fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
-    let has_wildcard = || {
-        subject.bytes().any(|byte| matches!(byte, b'*' | b'>'))
-            && subject.split('.').any(|token| matches!(token, "*" | ">"))
-    };
-    if subject.is_valid() && !has_wildcard() {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!("'{}' is not a subject to publish on", subject.escape_debug())))
+    let is_usual = subject.len() <= MAX_SUBJECT_BYTES
+        && subject.is_valid()
+        && !subject.bytes().any(|byte| matches!(byte, b'*' | b'>'));
+    if is_usual { Ok(()) } else { check_subject(subject).map_err(Error::Invalid) }
 }
 
 /// What a panic elsewhere left behind is still sound: every critical section here is one step.
