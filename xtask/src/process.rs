@@ -12,7 +12,7 @@ pub(crate) fn cargo() -> Command {
 /// Says what is about to run, runs it with our own input and output, and fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result {
     eprintln!("$ {}", shown(command));
-    let status = command.status().map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+    let status = command.status().map_err(|error| format!("cannot run `{}`: {error}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", shown(command))) }
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn run(command: &mut Command) -> Result {
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let ended = command.stdin(Stdio::null()).output();
     let Output { status, stdout, stderr } =
-        ended.map_err(|error| format!("cannot run {}: {error}", shown(command)))?;
+        ended.map_err(|error| format!("cannot run `{}`: {error}", shown(command)))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }

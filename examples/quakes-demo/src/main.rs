@@ -45,7 +45,11 @@ async fn demo() -> Result<()> {
     };
     eprintln!("Stopping the host: it handles what has arrived, then it ends.");
     let stopped = stop(host).await;
-    shown.and(stopped)?;
+    match (shown, stopped) {
+        (Err(first), Err(second)) => bail!("{first:#}\nand then: {second:#}"),
+        (Err(error), Ok(())) | (Ok(()), Err(error)) => return Err(error),
+        (Ok(()), Ok(())) => {}
+    }
     println!("\nAll figures are right, and the host drained and ended with exit code 0.");
     try_next(&wharf, &config);
     Ok(())

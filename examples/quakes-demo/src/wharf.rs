@@ -32,6 +32,11 @@ impl Wharf {
         command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
         // Out of our process group: an interrupt from the terminal is ours to pass on, once.
         command.process_group(0).kill_on_drop(true);
+        // These would win over the configuration file.
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        for name in variables.filter(|name| name.to_string_lossy().starts_with("NATS_")) {
+            command.env_remove(name);
+        }
         let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let stderr = child.stderr.take().context("the host's stderr is not ours to read")?;
         let (ready, is_ready) = oneshot::channel();
