@@ -1,0 +1,137 @@
+//! Measures a guest beside a native async-nats handler, in one run, on one server: absolute figures vary from machine
+//! to machine, their ratio is what to keep. `cargo xtask bench` builds all that it takes and runs it.
+
+mod cpu;
+mod load;
+mod native;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use quakes_demo::Wharf;
+use report::{Figure, Kind};
+use wharf_tests::TestServer;
+
+const HELP: &str = "\
+Measures a guest beside a native async-nats handler
+
+Usage: cargo xtask bench [--seconds N] [--rounds N] [--json]
+
+  --seconds N  How long each handler is kept busy in a round (default: 3)
+  --rounds N   How often all of them take their turn (default: 3); the figures are the rounds' medians
+  --json       Print the figures as JSON
+";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [native::FLAG, url] => native::serve(url).await,
+        [.., "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bench(Arguments::read(arguments)?).await,
+    }
+}
+
+async fn bench(arguments: Arguments) -> Result<()> {
+    ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: use `cargo xtask bench`");
+    let folder = tempfile::tempdir()?;
+    let mut server = TestServer::start("").await?;
+    let url = server.url();
+    let native = native::Handler::start(&url).await?;
+    let config = config(folder.path(), &url, &arguments.guest)?;
+    let wharf = std::env::current_exe()?.with_file_name("wharf");
+    let host = Wharf::start(&wharf, &config, Duration::from_secs(30)).await?;
+
+    let host_pid = host.pid().context("the host has ended")?;
+    let figures = measure(&arguments, &url, native.pid(), host_pid).await;
+    let (status, log) = host.stop(Duration::from_secs(40)).await?;
+    native.stop().await?;
+    server.stop().await?;
+    let figures = figures?;
+    ensure!(status.success(), "the host ended with {status}. It wrote:\n{log}");
+    if arguments.json { report::json(&figures) } else { report::table(&figures) }
+}
+
+/// Lets each handler take its turn in every round, so that what disturbs the machine disturbs all of them.
+async fn measure(arguments: &Arguments, url: &str, native: u32, host: u32) -> Result<Vec<Figure>> {
+    let client = async_nats::connect(url).await?;
+    let handlers = [(Kind::Native, native), (Kind::Reused, host), (Kind::Fresh, host)];
+    let mut figures = Vec::new();
+    for round in 0..=arguments.rounds {
+        for (kind, pid) in handlers {
+            // The first round only warms up: caches, pools, the server's routes.
+            let duration = if round == 0 { Duration::from_millis(200) } else { arguments.duration };
+            eprintln!("round {round} of {}: {}", arguments.rounds, kind.name());
+            let figure = load::measure(&client, kind, pid, duration).await.with_context(|| kind.name())?;
+            if round > 0 {
+                figures.push(figure);
+            }
+        }
+    }
+    Ok(report::medians(&figures))
+}
+
+/// One host with two guests of the same component: one that reuses its instances, one that never does.
+fn config(folder: &Path, url: &str, guest: &Path) -> Result<PathBuf> {
+    let guest = serde_json::to_string(&std::path::absolute(guest)?.to_string_lossy())?;
+    let mut text = format!("nats.server = \"{url}\"\nhost.cache = \"cache\"\n");
+    for (kind, reuse) in [(Kind::Reused, 1_000_000), (Kind::Fresh, 1)] {
+        let (name, subject) = (kind.key(), kind.subject());
+        text += &format!(
+            "[guests.{name}]\ncomponent = {guest}\nsubscribe = [\"{subject}\"]\ninstances.reuse = {reuse}\n"
+        );
+    }
+    let file = folder.join("wharf.toml");
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// What the program is told.
+struct Arguments {
+    guest: PathBuf,
+    duration: Duration,
+    rounds: u32,
+    json: bool,
+}
+
+impl Arguments {
+    fn read(arguments: Vec<String>) -> Result<Self> {
+        let mut read =
+            Self { guest: PathBuf::new(), duration: Duration::from_secs(3), rounds: 3, json: false };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} takes a value"));
+            match argument.as_str() {
+                "--guest" => read.guest = value()?.into(),
+                "--seconds" => read.duration = Duration::from_secs(number(&value()?)?.into()),
+                "--rounds" => read.rounds = number(&value()?)?,
+                "--json" => read.json = true,
+                _ => bail!("unknown argument `{argument}`; `cargo xtask bench --help` lists them"),
+            }
+        }
+        ensure!(read.guest.is_file(), "no component to measure: `cargo xtask bench` names it");
+        Ok(read)
+    }
+}
+
+fn number(text: &str) -> Result<u32> {
+    let number: u32 = text.parse().with_context(|| format!("`{text}` is no number"))?;
+    ensure!((1..=60).contains(&number), "{number} is not from 1 to 60");
+    Ok(number)
+}
