@@ -1,0 +1,247 @@
+//! The JetStream API, as far as buckets need it: one method per request, about one bucket's stream.
+//!
+//! Everything is asked of the stream's leader, so that a caller reads what it has written. (Direct gets, which any
+//! replica and any mirror may answer, do not promise that.)
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessage;
+use async_nats::jetstream::{self, ErrorCode};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::settings::{stream_name, subjects};
+use super::stored::Stored;
+use crate::Error;
+use crate::connection::{Connection, ConnectionState};
+
+/// A listing's consumer that is not asked for anything for so long is forgotten: nobody listens any more.
+const SCAN_IDLE: Duration = Duration::from_secs(30);
+
+/// Requests about one bucket.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) connection: Connection,
+    pub(super) bucket: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<jetstream::Error>,
+}
+
+#[derive(Deserialize)]
+struct WithMessage {
+    message: RawMessage,
+}
+
+#[derive(Deserialize)]
+struct WithConfig {
+    config: Value,
+}
+
+#[derive(Deserialize)]
+struct WithSubjects {
+    state: State,
+    #[serde(default)]
+    total: usize,
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(default)]
+    subjects: HashMap<String, IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct WithName {
+    name: String,
+}
+
+/// What became of a request to create a stream.
+pub(super) enum Created {
+    /// The stream is there, with this configuration.
+    Stream(Value),
+    /// Another was first, with other settings.
+    NameInUse,
+}
+
+impl Api {
+    /// The configuration of the bucket's stream.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no stream.
+    pub(super) async fn info(&self, deadline: Instant) -> Result<Value, Error> {
+        let info: WithConfig = self.ask("STREAM.INFO", "", &json!({}), deadline).await?;
+        Ok(info.config)
+    }
+
+    pub(super) async fn create(&self, config: &Value, deadline: Instant) -> Result<Created, Error> {
+        match self.try_ask::<WithConfig>("STREAM.CREATE", "", config, deadline).await? {
+            Ok(stream) => Ok(Created::Stream(stream.config)),
+            Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(Created::NameInUse),
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    pub(super) async fn update(&self, config: &Value, deadline: Instant) -> Result<Value, Error> {
+        let stream: WithConfig = self.ask("STREAM.UPDATE", "", config, deadline).await?;
+        Ok(stream.config)
+    }
+
+    pub(super) async fn purge(&self, deadline: Instant) -> Result<(), Error> {
+        let _done: Answer = self.ask("STREAM.PURGE", "", &json!({}), deadline).await?;
+        Ok(())
+    }
+
+    /// The last message on a subject.
+    pub(super) async fn last(&self, subject: &str, deadline: Instant) -> Result<Option<Stored>, Error> {
+        self.message(&json!({ "last_by_subj": subject }), deadline).await
+    }
+
+    /// The first message on a subject that has this sequence or a later one.
+    pub(super) async fn next(
+        &self,
+        subject: &str,
+        from: u64,
+        deadline: Instant,
+    ) -> Result<Option<Stored>, Error> {
+        self.message(&json!({ "next_by_subj": subject, "seq": from }), deadline).await
+    }
+
+    async fn message(&self, which: &Value, deadline: Instant) -> Result<Option<Stored>, Error> {
+        match self.try_ask::<WithMessage>("STREAM.MSG.GET", "", which, deadline).await? {
+            Ok(found) => StreamMessage::try_from(found.message)
+                .map(|message| Some(message.into()))
+                .map_err(|error| Error::Failed(format!("a message that cannot be read: {error}"))),
+            Err(refusal) if refusal.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    /// The subjects that have a message and match the filter, from the `offset`th on, and how many there are in all.
+    /// The server gives 100,000 at once.
+    pub(super) async fn subjects(
+        &self,
+        filter: &str,
+        offset: usize,
+        deadline: Instant,
+    ) -> Result<(impl Iterator<Item = String> + use<>, usize), Error> {
+        let request = json!({ "subjects_filter": filter, "offset": offset });
+        let info: WithSubjects = self.ask("STREAM.INFO", "", &request, deadline).await?;
+        Ok((info.state.subjects.into_keys(), info.total))
+    }
+
+    /// Makes a consumer of the last message of every subject that matches one of the filters; gives its name.
+    pub(super) async fn create_consumer(
+        &self,
+        filters: &[String],
+        deadline: Instant,
+    ) -> Result<String, Error> {
+        let request = json!({
+            "stream_name": stream_name(&self.bucket),
+            "config": {
+                "deliver_policy": "last_per_subject",
+                "filter_subjects": filters,
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "headers_only": true,
+                "mem_storage": true,
+                "num_replicas": 1,
+                "inactive_threshold": super::ttl::nanos(SCAN_IDLE),
+            },
+        });
+        let consumer: WithName = self.ask("CONSUMER.CREATE", "", &request, deadline).await?;
+        Ok(consumer.name)
+    }
+
+    pub(super) async fn delete_consumer(&self, name: &str, deadline: Instant) -> Result<(), Error> {
+        let _done: Answer = self.ask("CONSUMER.DELETE", name, &json!({}), deadline).await?;
+        Ok(())
+    }
+
+    /// Waits until there is a server, and gives the time left for a request to it. What is sent while there is none
+    /// would be carried out at some later time, and nobody could say whether it was.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is none in time, `Timeout` where no time is left.
+    pub(super) async fn ready(&self, deadline: Instant) -> Result<Duration, Error> {
+        let mut state = self.connection.state();
+        let settled = state.wait_for(|state| *state == ConnectionState::Connected || state.is_final());
+        let left = deadline.saturating_duration_since(Instant::now());
+        match timeout(left, settled).await {
+            Ok(Ok(state)) if *state == ConnectionState::Connected => {}
+            _ => return Err(Error::Unavailable("there is no connection to NATS".to_owned())),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(Error::Timeout) } else { Ok(left) }
+    }
+
+    /// The subject of an API request about the bucket's stream, or about a consumer of it.
+    pub(super) fn subject(&self, verb: &str, consumer: &str) -> String {
+        let dot = if consumer.is_empty() { "" } else { "." };
+        format!("$JS.API.{verb}.{}{dot}{consumer}", stream_name(&self.bucket))
+    }
+
+    async fn ask<T>(&self, verb: &str, consumer: &str, body: &Value, deadline: Instant) -> Result<T, Error>
+    where
+        T: DeserializeOwned,
+    {
+        self.try_ask(verb, consumer, body, deadline).await?.map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// The outer error says that there was no answer, the inner one is the answer.
+    async fn try_ask<T>(
+        &self,
+        verb: &str,
+        consumer: &str,
+        body: &Value,
+        deadline: Instant,
+    ) -> Result<Result<T, jetstream::Error>, Error>
+    where
+        T: DeserializeOwned,
+    {
+        let subject = self.subject(verb, consumer);
+        let within = self.ready(deadline).await?;
+        let answer = self.connection.request(subject.into(), None, body.to_string().into(), within).await;
+        let answer = answer.map_err(|error| match error {
+            Error::NoResponders => Error::Unsupported(no_jetstream("no server answers for it")),
+            other => other,
+        })?;
+        let unreadable = |error| Error::Failed(format!("an answer to {verb} that cannot be read: {error}"));
+        if let Answer { error: Some(refusal) } =
+            serde_json::from_slice(&answer.payload).map_err(unreadable)?
+        {
+            return Ok(Err(refusal));
+        }
+        serde_json::from_slice(&answer.payload).map(Ok).map_err(unreadable)
+    }
+
+    fn refused(&self, refusal: &jetstream::Error) -> Error {
+        match refusal.error_code() {
+            ErrorCode::STREAM_NOT_FOUND => self.not_found(),
+            ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+                Error::Unsupported(no_jetstream(&refusal.to_string()))
+            }
+            ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => Error::Unsupported(format!(
+                "bucket `{}`: more than one replica takes a cluster of servers ({refusal})",
+                self.bucket
+            )),
+            _ if refusal.code() == 503 => Error::Unavailable(format!("bucket `{}`: {refusal}", self.bucket)),
+            _ => Error::Failed(format!("bucket `{}`: {refusal}", self.bucket)),
+        }
+    }
+
+    pub(super) fn not_found(&self) -> Error {
+        let (bucket, listens) = (&self.bucket, subjects(&self.bucket));
+        Error::NotFound(format!("bucket `{bucket}` does not exist: no stream listens on `{listens}`"))
+    }
+}
+
+fn no_jetstream(words: &str) -> String {
+    format!("key/value takes a server with JetStream, enabled for this account: {words}")
+}

@@ -1,0 +1,86 @@
+//! How long one value lives: what is asked for, and what a stored message says.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::Error;
+
+/// Servers count in nanoseconds in 64 bits; a hundred years stay well within.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A TTL as servers take it: whole seconds, at least one. Rounded up, so that no value leaves early.
+///
+/// # Errors
+/// `Invalid` where it is longer than a hundred years.
+pub(super) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
+    if ttl > LONGEST {
+        return Err(Error::Invalid(
+            "a TTL of more than a hundred years: leave it out, and the value does not expire by itself"
+                .to_owned(),
+        ));
+    }
+    Ok((ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(1))
+}
+
+/// Reads a `Nats-TTL` header. Other clients write it the way Go prints a duration (`1h0m0s`), and servers leave out
+/// what is less than a second. None is for ever.
+pub(super) fn parse(header: &str) -> Option<Duration> {
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let mut nanos = 0.0;
+    let mut rest = header;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(unit_at);
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        nanos += number.parse::<f64>().ok()? * nanos_of(unit)?;
+        rest = after;
+    }
+    Duration::try_from_secs_f64((nanos / 1e9).floor()).ok().filter(|ttl| !ttl.is_zero())
+}
+
+fn nanos_of(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "ns" => 1.0,
+        "us" | "µs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 60e9,
+        "h" => 3600e9,
+        _ => return None,
+    })
+}
+
+/// A duration in nanoseconds, the unit of servers' timestamps.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// This host's clock, in nanoseconds since the Unix epoch.
+pub(super) fn now_nanos() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_rounded_up_to_whole_seconds() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (60_000, 60)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), Ok(seconds), "{millis} ms");
+        }
+        assert!(matches!(whole_seconds(Duration::MAX), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn a_header_is_read_as_servers_read_it() {
+        for (header, seconds) in [("5", 5), ("5s", 5), ("1m0s", 60), ("1h30m1.5s", 5401), ("1500ms", 1)] {
+            assert_eq!(parse(header), Some(Duration::from_secs(seconds)), "{header}");
+        }
+        for header in ["never", "", "soon", "5x", "1ns"] {
+            assert_eq!(parse(header), None, "{header}");
+        }
+    }
+}
