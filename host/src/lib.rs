@@ -7,5 +7,5 @@ mod error;
 mod server;
 
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
-pub use connector::{Connector, RawSubscription, Received, StoreOptions, Subscription};
+pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;

@@ -1,6 +1,7 @@
 //! Publish and subscribe, and key/value, for Rust callers over the connection.
 
 mod jetstream;
+mod keyvalue;
 mod pubsub;
 mod typed;
 
@@ -17,6 +18,8 @@ use crate::config::{BucketSettings, ConnectionSettings, Serializer};
 use crate::connection::{ConnectError, Connection, ConnectionCounters, ConnectionState, Stopper};
 
 pub use jetstream::StoreOptions;
+use keyvalue::Buckets;
+pub use keyvalue::{Bucket, Entry};
 pub use pubsub::{RawSubscription, Received, Subscription};
 
 /// How long a request waits for its reply, unless told otherwise.
@@ -63,8 +66,7 @@ struct Shared {
     is_owner: bool,
     drain_timeout: Duration,
     default_bucket: String,
-    /// The settings of buckets that are created on first use.
-    bucket_settings: BTreeMap<String, BucketSettings>,
+    buckets: Buckets,
     subscriptions: Mutex<Vec<Stopper>>,
     /// One token for every subscription whose reader has not seen its end.
     readers: TaskTracker,
@@ -111,11 +113,11 @@ impl Connector {
         is_owner: bool,
     ) -> Self {
         let shared = Shared {
+            buckets: Buckets::new(connection.clone(), bucket_settings),
             connection,
             is_owner,
             drain_timeout: settings.drain_timeout,
             default_bucket: settings.default_bucket.clone(),
-            bucket_settings,
             subscriptions: Mutex::default(),
             readers: TaskTracker::new(),
         };

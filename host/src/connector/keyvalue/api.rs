@@ -23,7 +23,7 @@ use crate::connection::{Connection, ConnectionState};
 const SCAN_IDLE: Duration = Duration::from_secs(30);
 
 /// Requests about one bucket.
-#[derive(Clone)]
+#[derive(Debug)]
 pub(super) struct Api {
     pub(super) connection: Connection,
     pub(super) bucket: String,

@@ -11,6 +11,7 @@ use super::stored::{Entry, Stored};
 use super::write::{Step, Terms};
 use super::{TIME_ALLOWED, key, scan};
 use crate::Error;
+use crate::config::Serializer;
 
 /// A bucket: values by key, kept by the server.
 ///
@@ -26,15 +27,33 @@ use crate::Error;
 /// JetStream. Of those that write a value: `TooLarge` where it exceeds what the bucket or the server takes. Of those
 /// that take a TTL: `Invalid` where the bucket keeps more than one revision, because there an expiry would bring the
 /// one before back, and `Unsupported` where the server or the bucket takes none.
-#[derive(Clone)]
+///
+/// ```no_run
+/// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
+/// let bucket = connector.bucket(Some("documents")).await?;
+/// let revision = bucket.set("user:1", "draft", None).await?;
+/// bucket.update("user:1", "final", revision).await?;
+/// assert_eq!(bucket.keys(Some("user:")).await?, ["user:1"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
 pub struct Bucket {
     pub(super) shared: Arc<Shared>,
     may_create: bool,
+    pub(super) serializer: Serializer,
 }
 
 impl Bucket {
     pub(super) fn new(shared: Arc<Shared>, may_create: bool) -> Self {
-        Self { shared, may_create }
+        Self { shared, may_create, serializer: Serializer::default() }
+    }
+
+    /// Reads and writes values of any type in this form, where a function's name ends in `_as`.
+    #[must_use]
+    pub fn with_serializer(mut self, serializer: Serializer) -> Self {
+        self.serializer = serializer;
+        self
     }
 
     /// The bucket's name.

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::TIME_ALLOWED;
 use super::api::{Api, Created};
 use super::bucket::Bucket;
 use super::settings::{self, Shape};
-use super::{TIME_ALLOWED, lock};
 use crate::Error;
 use crate::config::BucketSettings;
-use crate::connection::Connection;
+use crate::connection::{Connection, locked};
 
 /// Somebody else may change a bucket's settings: what is known of them is asked again after so long.
 const SHAPE_IS_FRESH_FOR: Duration = Duration::from_secs(10);
 
 /// The buckets of one connection.
+#[derive(Debug)]
 pub(crate) struct Buckets {
     connection: Connection,
     configured: BTreeMap<String, BucketSettings>,
@@ -36,7 +37,7 @@ impl Buckets {
     /// server says.
     pub(crate) async fn open(&self, name: &str, create: bool) -> Result<Bucket, Error> {
         settings::check_name(name)?;
-        let kept = lock(&self.handles).get(name).cloned();
+        let kept = locked(&self.handles).get(name).cloned();
         if let Some(shared) = kept {
             return Ok(Bucket::new(shared, create));
         }
@@ -52,7 +53,7 @@ impl Buckets {
     /// storage of a bucket would change.
     pub(crate) async fn create(&self, name: &str, settings: BucketSettings) -> Result<Bucket, Error> {
         settings::check(name, &settings)?;
-        let kept = lock(&self.handles).get(name).cloned();
+        let kept = locked(&self.handles).get(name).cloned();
         let shared = kept.unwrap_or_else(|| self.handle(name));
         shared.create_or_update(settings, Instant::now() + TIME_ALLOWED).await?;
         Ok(Bucket::new(self.keep(shared), true))
@@ -66,11 +67,12 @@ impl Buckets {
 
     /// The handle that was kept first, if two callers open a bucket at once.
     fn keep(&self, shared: Arc<Shared>) -> Arc<Shared> {
-        lock(&self.handles).entry(shared.api.bucket.clone()).or_insert(shared).clone()
+        locked(&self.handles).entry(shared.api.bucket.clone()).or_insert(shared).clone()
     }
 }
 
 /// What all handles to one bucket share.
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) api: Api,
     /// What the bucket is made with where there is none.
@@ -88,7 +90,7 @@ impl Shared {
             Err(Error::NotFound(_)) if create => {}
             done => return done.map(drop),
         }
-        let settings = lock(&self.settings).clone();
+        let settings = locked(&self.settings).clone();
         settings::check(&self.api.bucket, &settings)?;
         match self.api.create(&settings::new_stream(&self.api.bucket, &settings), deadline).await? {
             Created::Stream(config) => self.learn(&config).map(drop),
@@ -114,7 +116,7 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         };
-        *lock(&self.settings) = settings;
+        *locked(&self.settings) = settings;
         self.learn(&config).map(drop)
     }
 
@@ -132,7 +134,7 @@ impl Shared {
 
     /// The bucket's shape, as it was a moment ago.
     pub(super) async fn shape(&self, deadline: Instant) -> Result<Shape, Error> {
-        let known = *lock(&self.shape);
+        let known = *locked(&self.shape);
         match known {
             Some((shape, asked)) if asked.elapsed() < SHAPE_IS_FRESH_FOR => Ok(shape),
             _ => self.ask_shape(deadline).await,
@@ -147,7 +149,7 @@ impl Shared {
 
     fn learn(&self, config: &serde_json::Value) -> Result<Shape, Error> {
         let shape = Shape::of(&self.api.bucket, config)?;
-        *lock(&self.shape) = Some((shape, Instant::now()));
+        *locked(&self.shape) = Some((shape, Instant::now()));
         Ok(shape)
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use crate::connector::jetstream::ttl_seconds;
 
 /// Servers count in nanoseconds in 64 bits; a hundred years stay well within.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -18,7 +19,7 @@ pub(super) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
                 .to_owned(),
         ));
     }
-    Ok((ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(1))
+    Ok(ttl_seconds(ttl))
 }
 
 /// Reads a `Nats-TTL` header. Other clients write it the way Go prints a duration (`1h0m0s`), and servers leave out

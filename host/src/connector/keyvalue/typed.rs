@@ -1,0 +1,78 @@
+//! Values of any type, read and written with the bucket's serializer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::bucket::Bucket;
+use crate::Error;
+use crate::connector::typed::{decode, encode};
+
+/// Like the functions of the same names without `_as`, with values instead of bytes.
+impl Bucket {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `Invalid` where it is no `T`, and as [`Bucket::get`].
+    pub async fn get_as<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(value) = self.get(key).await? else { return Ok(None) };
+        decode(self.serializer, &value, || format!("the value of '{key}'")).map(Some)
+    }
+
+    /// Sets a value, and returns its revision.
+    ///
+    /// # Errors
+    /// `Invalid` where it cannot be written, and as [`Bucket::set`].
+    pub async fn set_as<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Option<Duration>,
+    ) -> Result<u64, Error> {
+        self.set(key, self.bytes(value)?, ttl).await
+    }
+
+    /// Sets a value only if the key has none; otherwise `Conflict`.
+    ///
+    /// # Errors
+    /// `Invalid` where it cannot be written, and as [`Bucket::add`].
+    pub async fn add_as<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Option<Duration>,
+    ) -> Result<u64, Error> {
+        self.add(key, self.bytes(value)?, ttl).await
+    }
+
+    /// Sets a value only if the key has one; none if it has not.
+    ///
+    /// # Errors
+    /// `Invalid` where it cannot be written, and as [`Bucket::replace`].
+    pub async fn replace_as<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<Option<u64>, Error> {
+        self.replace(key, self.bytes(value)?).await
+    }
+
+    /// Sets a value only if the key is at this revision; otherwise `Conflict`.
+    ///
+    /// # Errors
+    /// `Invalid` where it cannot be written, and as [`Bucket::update`].
+    pub async fn update_as<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<u64, Error> {
+        self.update(key, self.bytes(value)?, revision).await
+    }
+
+    fn bytes<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes, Error> {
+        encode(self.serializer, value)
+    }
+}
