@@ -9,3 +9,4 @@ mod server;
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
 pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;
+pub use server::{Server, ServerError};

@@ -140,7 +140,8 @@ impl TestServer {
 
     fn configure(&self, config: &str) -> Result<()> {
         let dir = self.directory.path().display().to_string();
-        let config = format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}\n{}", config.replace("DIR", &dir));
+        let config =
+            format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}\n{}", config.replace("DIR", &dir));
         Ok(std::fs::write(self.directory.path().join("nats.conf"), config)?)
     }
 

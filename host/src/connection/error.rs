@@ -10,11 +10,11 @@ pub enum ConnectError {
     #[error("no NATS server is named")]
     NoServer,
     /// A server's address cannot be used.
-    #[error("'{server}' is not the address of a NATS server: {reason}")]
+    #[error("the NATS server '{server}' {reason}")]
     Address {
         /// The address, without what it says of users.
         server: String,
-        /// What is wrong with it.
+        /// What is wrong with it, continuing a sentence that begins with it.
         reason: String,
     },
     /// A file that the settings name cannot be used.
