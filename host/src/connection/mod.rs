@@ -238,7 +238,7 @@ impl Connection {
     /// As [`Connection::fence`]; the connection is closed all the same.
     pub(crate) async fn close(&self, within: Duration) -> Result<(), Error> {
         let fenced = self.fence(within).await;
-        self.0.thread.stop(&self.0.shared.stop).await?;
+        self.0.thread.stop().await?;
         fenced
     }
 

@@ -8,7 +8,7 @@ use async_nats::Client;
 use async_nats::jetstream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
 use super::shared::Shared;
@@ -19,7 +19,7 @@ use crate::Error;
 #[derive(Debug)]
 pub(super) struct Thread {
     runtime: Handle,
-    stop: DropGuard,
+    stop: CancellationToken,
     ended: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -48,7 +48,7 @@ pub(super) async fn start(plan: Plan, shared: &Arc<Shared>) -> Result<(Thread, O
         .map_err(ConnectError::Thread)?;
     let died = |_| ConnectError::Thread(io::Error::other("it ended without an answer"));
     let (opened, runtime) = receiver.await.map_err(died)??;
-    let stop = shared.stop.clone().drop_guard();
+    let stop = shared.stop.clone();
     Ok((Thread { runtime, stop, ended, thread: Mutex::new(Some(thread)) }, opened))
 }
 
@@ -58,14 +58,20 @@ impl Thread {
     }
 
     /// Ends the thread, and waits until it has.
-    pub(super) async fn stop(&self, stop: &CancellationToken) -> Result<(), Error> {
-        stop.cancel();
+    pub(super) async fn stop(&self) -> Result<(), Error> {
+        self.stop.cancel();
         self.ended.cancelled().await;
         let thread = locked(&self.thread).take();
         match thread.map(JoinHandle::join) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(_)) => Err(Error::Failed("the connection's thread panicked".into())),
         }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
