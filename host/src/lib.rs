@@ -1,12 +1,32 @@
 //! **wharf** runs sandboxed WebAssembly message handlers, *guests*, on NATS, over one connection.
+//!
+//! [`Host`] runs guests; [`Connector`] is publish/subscribe and key/value for Rust callers over the same connection;
+//! [`config`] has the settings of both. The `wharf` command is one program built on this library.
+//!
+//! The modules, in the order in which a message meets them: `config` → `host` puts together `connection`, `connector`,
+//! `trigger` (where messages come from), `queue`, `dispatch`, `guest` (what runs them), `imports` (what they may call)
+//! and `policy` (whether they may).
 
 pub mod config;
 mod connection;
 mod connector;
+mod dispatch;
 mod error;
+mod guest;
+mod headers;
+mod host;
+mod imports;
+mod message;
+mod metrics;
+mod policy;
+mod queue;
 mod server;
+mod trigger;
 
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
 pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;
+pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
+pub use host::{DrainReport, GuestError, Host, HostBuilder, StartError};
+pub use metrics::GuestStats;
 pub use server::{Server, ServerError};

@@ -135,12 +135,14 @@ impl Server {
         &self.url
     }
 
-    /// Waits until the server ends by itself, which it should not, and says how.
-    pub async fn died(&self) -> ServerError {
-        match Self::end(self.end.clone()).await {
-            End::ByItself(reason) => ServerError::Ended(reason),
-            // Only `stop` and `drop` stop it, and neither can happen while somebody waits here.
-            End::Stopped | End::Killed => std::future::pending().await,
+    /// Completes when the server ends by itself, which it should not, and says how.
+    pub fn died(&self) -> impl Future<Output = ServerError> + Send + use<> {
+        let end = self.end.clone();
+        async {
+            match Self::end(end).await {
+                End::ByItself(reason) => ServerError::Ended(reason),
+                End::Stopped | End::Killed => std::future::pending().await,
+            }
         }
     }
 

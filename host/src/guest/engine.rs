@@ -1,0 +1,148 @@
+//! The one engine that compiles and runs every guest.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::state::State;
+use crate::imports;
+
+/// Instances that may live at once, of all guests together. Each has its memories, tables and stack set aside, so that no
+/// guest can use up what another was promised: the sum of the guests' `instances.max` may not exceed it.
+pub(crate) const MOST_INSTANCES: u32 = 1000;
+
+/// Memories in one instance. Each takes address space (4 GiB), not memory.
+const MEMORIES_PER_INSTANCE: u32 = 4;
+/// Tables in one instance.
+const TABLES_PER_INSTANCE: u32 = 16;
+/// Core modules in one instance. Languages that link libraries at build time come as several: Python as some 20.
+const CORE_INSTANCES_PER_INSTANCE: u32 = 100;
+/// Entries in one table. Python uses some 10,000.
+const TABLE_ELEMENTS: usize = 100_000;
+/// What stays in memory of a slot that is used again: clearing it is quicker than giving it back to the kernel.
+const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+
+/// How often a guest that computes lets others run. Its time limit is looked at as often.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
+pub(crate) struct Engine {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) linker: Linker<State>,
+    _ticker: Ticker,
+}
+
+impl Engine {
+    /// `cache` is where compiled components are kept, the user's cache directory if `None`.
+    pub(crate) fn new(cache: Option<&Path>) -> wasmtime::Result<Self> {
+        let cache = compile_cache(cache);
+        let engine = wasmtime::Engine::new(&config(cache.clone(), true)).or_else(|error| {
+            tracing::warn!("instances will be slower to make: cannot set memory aside for them: {error:#}");
+            wasmtime::Engine::new(&config(cache, false))
+        })?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
+        imports::add_to_linker(&mut linker, State::imports)?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, linker, _ticker: ticker })
+    }
+}
+
+fn config(cache: Option<Cache>, pooling: bool) -> Config {
+    let mut config = Config::new();
+    // Engine-wide support for concurrent calls would double the price of every synchronous one.
+    config.concurrency_support(false).epoch_interruption(true).cache(cache);
+    if pooling {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    }
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(MOST_INSTANCES)
+        .total_stacks(MOST_INSTANCES)
+        .total_memories(MOST_INSTANCES * MEMORIES_PER_INSTANCE)
+        .max_memories_per_component(MEMORIES_PER_INSTANCE)
+        .total_tables(MOST_INSTANCES * TABLES_PER_INSTANCE)
+        .max_tables_per_component(TABLES_PER_INSTANCE)
+        .max_tables_per_module(TABLES_PER_INSTANCE)
+        .table_elements(TABLE_ELEMENTS)
+        .total_core_instances(MOST_INSTANCES * CORE_INSTANCES_PER_INSTANCE)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Without a cache a start takes longer, and nothing else: what is wrong with it is said and not fatal.
+fn compile_cache(directory: Option<&Path>) -> Option<Cache> {
+    let directory = match directory {
+        Some(directory) => directory.to_owned(),
+        None => user_cache()?,
+    };
+    let opened = private_directory(&directory).and_then(|directory| {
+        let mut config = CacheConfig::new();
+        config.with_directory(directory);
+        Ok(Cache::new(config)?)
+    });
+    opened
+        .inspect_err(|error| {
+            tracing::warn!("compiled components are not kept: cache {}: {error:#}", directory.display());
+        })
+        .ok()
+}
+
+fn user_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("wharf"))
+}
+
+/// What is in the cache is run as native code: nobody else may write there.
+fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let directory = directory.canonicalize()?;
+    let metadata = directory.metadata()?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !ours || metadata.mode() & 0o022 != 0 {
+        wasmtime::bail!("others may write there; it takes a directory that is only ours (mode 0700)");
+    }
+    Ok(directory)
+}
+
+/// A thread that moves the engine's epoch forward. It ends with the engine.
+struct Ticker {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("wharf-ticker".into()).spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that interrupts guests has panicked");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One instance of a guest: a store of its own, and the functions that the host calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{ComponentType, Lift, TypedFunc};
+use wasmtime::{Store, component};
+
+use super::component::Component;
+use super::engine::Engine;
+use super::state::{State, Template};
+use crate::message::{Delivery, FailureKind, Message, Reply};
+
+type Handle = TypedFunc<(Message, Option<Delivery>), (Result<Option<Reply>, GuestFailure>,)>;
+
+/// One instance. After a trap, or a call that was not awaited to its end, it must not be used again.
+pub(super) struct Instance {
+    store: Store<State>,
+    instance: component::Instance,
+    handle: Handle,
+    /// How many messages it has been given.
+    pub(super) uses: u32,
+}
+
+/// Why a guest says that it did not handle a message: `failure` of `wit/handler.wit`.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum GuestFailure {
+    #[component(name = "retry")]
+    Retry(Retry),
+    #[component(name = "reject")]
+    Reject(String),
+}
+
+/// `retry` of `wit/handler.wit`.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Retry {
+    reason: String,
+    after: Option<u64>,
+}
+
+impl GuestFailure {
+    pub(super) fn into_parts(self) -> (FailureKind, String) {
+        match self {
+            Self::Retry(retry) => (FailureKind::Retry(retry.after.map(Duration::from_millis)), retry.reason),
+            Self::Reject(reason) => (FailureKind::Reject, reason),
+        }
+    }
+}
+
+impl Instance {
+    pub(super) async fn new(
+        engine: &Engine,
+        component: &Component,
+        template: &Arc<Template>,
+    ) -> wasmtime::Result<Self> {
+        let mut store = Store::new(&engine.engine, template.state()?);
+        store.limiter(|state| &mut state.limiter);
+        // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let instance = component.pre.instantiate_async(&mut store).await?;
+        let handle = instance.get_typed_func(&mut store, component.handle)?;
+        Ok(Self { store, instance, handle, uses: 0 })
+    }
+
+    pub(super) async fn handle(
+        &mut self,
+        message: Message,
+        delivery: Option<Delivery>,
+    ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
+        self.uses += 1;
+        self.store.data_mut().imports.take_in_hand(message.reply_to.clone());
+        let (result,) = self.handle.call_async(&mut self.store, (message, delivery)).await?;
+        Ok(result)
+    }
+
+    /// `lifecycle.start`, if the guest has one.
+    pub(super) async fn start(&mut self, component: &Component) -> wasmtime::Result<Result<(), String>> {
+        let Some(start) = component.start else { return Ok(Ok(())) };
+        let start: TypedFunc<(), (Result<(), String>,)> =
+            self.instance.get_typed_func(&mut self.store, start)?;
+        Ok(start.call_async(&mut self.store, ()).await?.0)
+    }
+
+    /// `lifecycle.stop`, if the guest has one.
+    pub(super) async fn stop(&mut self, component: &Component) -> wasmtime::Result<()> {
+        let Some(stop) = component.stop else { return Ok(()) };
+        self.store.data_mut().imports.take_in_hand(None);
+        let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
+        stop.call_async(&mut self.store, ()).await
+    }
+
+    /// Whether the guest was refused memory since this was last asked.
+    pub(super) fn was_refused_memory(&mut self) -> bool {
+        self.store.data_mut().limiter.take_refused()
+    }
+}

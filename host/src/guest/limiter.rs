@@ -1,0 +1,67 @@
+//! The memory that one instance may take.
+
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+
+use crate::metrics::GuestCounters;
+
+/// Counts all memories and tables of one store together, so that a second memory gets nobody around the limit.
+pub(super) struct MemoryLimiter {
+    most_bytes: usize,
+    used_bytes: usize,
+    /// The last thing asked for was too much: the trap that follows is likely to be about that.
+    refused: bool,
+    counters: Arc<GuestCounters>,
+}
+
+/// What one element of a table takes: a pointer.
+const ELEMENT_BYTES: usize = size_of::<usize>();
+
+impl MemoryLimiter {
+    pub(super) fn new(most_bytes: u64, counters: Arc<GuestCounters>) -> Self {
+        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+        Self { most_bytes, used_bytes: 0, refused: false, counters }
+    }
+
+    /// Whether memory was refused to the guest since this was last asked.
+    pub(super) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
+    fn grow(&mut self, current_bytes: usize, desired_bytes: usize, most: Option<usize>) -> bool {
+        // Beyond its own maximum nothing grows, whatever we say: do not count it.
+        if most.is_some_and(|most| desired_bytes > most) {
+            return false;
+        }
+        let wanted = self.used_bytes.saturating_add(desired_bytes.saturating_sub(current_bytes));
+        if wanted > self.most_bytes {
+            self.refused = true;
+            self.counters.memory_refused.add_one();
+            return false;
+        }
+        self.used_bytes = wanted;
+        true
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired, maximum))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes = |elements: usize| elements.saturating_mul(ELEMENT_BYTES);
+        Ok(self.grow(bytes(current), bytes(desired), maximum.map(bytes)))
+    }
+}

@@ -1,0 +1,126 @@
+//! What a guest writes to stdout and stderr, as log lines under its name.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
+const LONGEST_LINE_BYTES: usize = 8 * 1024;
+
+/// What is taken at once; the guest comes back with the rest.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Which of the two it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// One stream of one instance.
+#[derive(Clone)]
+pub(super) struct LogStream {
+    guest: Arc<str>,
+    stream: Stream,
+    line: Arc<Mutex<Vec<u8>>>,
+}
+
+impl LogStream {
+    pub(super) fn new(guest: Arc<str>, stream: Stream) -> Self {
+        Self { guest, stream, line: Arc::default() }
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        for &byte in bytes {
+            if byte != b'\n' {
+                line.push(byte);
+            }
+            if byte == b'\n' || line.len() >= LONGEST_LINE_BYTES {
+                self.log(&line);
+                line.clear();
+            }
+        }
+    }
+
+    fn log(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches('\r');
+        match self.stream {
+            Stream::Stdout => {
+                tracing::info!(target: "wharf::guest", guest = %self.guest, stream = "stdout", "{line}")
+            }
+            Stream::Stderr => {
+                tracing::info!(target: "wharf::guest", guest = %self.guest, stream = "stderr", "{line}")
+            }
+        }
+    }
+}
+
+/// The last clone logs what was not ended by a line break.
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.line) == 1 {
+            let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
+            if !line.is_empty() {
+                self.log(&line);
+            }
+        }
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,183 @@
+//! Guests: compiled once, instantiated as often as it takes, and held to their limits. Nothing here knows where a message
+//! came from, or what becomes of it.
+
+mod component;
+mod engine;
+mod instance;
+mod limiter;
+mod logs;
+mod state;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use tokio::time::Instant;
+
+pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
+pub(crate) use self::engine::{Engine, MOST_INSTANCES};
+pub(crate) use self::state::Template;
+
+use self::component::Component;
+use self::instance::Instance;
+use crate::config::Limits;
+use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
+use crate::metrics::GuestCounters;
+
+/// A compiled component, before it is a guest's.
+pub(crate) struct Loaded(Component);
+
+impl Loaded {
+    /// Reads, compiles and checks a component, on a thread where that may take its time.
+    pub(crate) async fn load(engine: &Arc<Engine>, path: &Path) -> Result<Self, LoadError> {
+        let (engine, path) = (Arc::clone(engine), path.to_owned());
+        let file = path.clone();
+        let loading = tokio::task::spawn_blocking(move || Component::load(&engine, &path));
+        match loading.await {
+            Ok(loaded) => loaded.map(Self),
+            Err(panicked) => Err(LoadError::Compile { path: file, source: panicked.into() }),
+        }
+    }
+}
+
+/// A guest that can be given messages.
+pub(crate) struct Guest {
+    engine: Arc<Engine>,
+    component: Component,
+    template: Arc<Template>,
+    /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
+    idle: Mutex<Vec<Instance>>,
+}
+
+/// Why a guest did not come into service.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuestStartError {
+    /// It cannot be instantiated, or trapped while it started.
+    #[error("it trapped while it started: {0}")]
+    Trapped(String),
+    #[error("its start function did not return within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    #[error("its start function failed: {0}")]
+    Refused(String),
+}
+
+impl Guest {
+    pub(crate) fn new(engine: Arc<Engine>, loaded: Loaded, template: Arc<Template>) -> Self {
+        Self { engine, component: loaded.0, template, idle: Mutex::default() }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.template.name
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<GuestCounters> {
+        &self.template.imports.counters
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.template.settings.limits
+    }
+
+    /// Makes a first instance and calls the guest's `start`, if it has one.
+    pub(crate) async fn start(&self) -> Result<(), GuestStartError> {
+        let starting = async {
+            let mut instance = self.instance().await?;
+            let answer =
+                instance.start(&self.component).await.map_err(|e| self.explain(&e, Some(&mut instance)))?;
+            Ok::<_, Failure>((instance, answer))
+        };
+        let time = self.limits().time;
+        match tokio::time::timeout(time, starting).await {
+            Err(_elapsed) => Err(GuestStartError::TimedOut(time)),
+            Ok(Err(failure)) => Err(GuestStartError::Trapped(failure.reason)),
+            Ok(Ok((_, Err(words)))) => Err(GuestStartError::Refused(words)),
+            Ok(Ok((instance, Ok(())))) => {
+                self.give_back(instance);
+                Ok(())
+            }
+        }
+    }
+
+    /// Calls the guest's `stop`, if it has one, once all messages are handled. Returns what went wrong, if anything.
+    pub(crate) async fn stop(&self, deadline: Instant) -> Result<(), String> {
+        if self.component.stop.is_none() {
+            return Ok(());
+        }
+        let stopping = async {
+            let mut instance = self.instance().await?;
+            instance.stop(&self.component).await.map_err(|e| self.explain(&e, Some(&mut instance)))
+        };
+        let deadline = deadline.min(Instant::now() + self.limits().time);
+        match tokio::time::timeout_at(deadline, stopping).await {
+            Err(_elapsed) => Err("its stop function did not return in time".to_owned()),
+            Ok(stopped) => stopped.map_err(|failure| failure.reason),
+        }
+    }
+
+    /// Gives the guest a message, within its limits.
+    pub(crate) async fn handle(&self, message: Message, delivery: Option<Delivery>) -> Outcome {
+        let time = self.limits().time;
+        let handling = async {
+            let mut instance = self.instance().await?;
+            match instance.handle(message, delivery).await {
+                Ok(answer) => Ok((instance, answer)),
+                Err(error) => Err(self.explain(&error, Some(&mut instance))),
+            }
+        };
+        match tokio::time::timeout(time, handling).await {
+            Ok(Ok((instance, answer))) => {
+                self.give_back(instance);
+                answer.map_or_else(
+                    |failure| {
+                        let (kind, reason) = failure.into_parts();
+                        Outcome::Failed(Failure { kind, reason, backtrace: None })
+                    },
+                    Outcome::Handled,
+                )
+            }
+            Ok(Err(failure)) => Outcome::Failed(failure),
+            // What runs is dropped with its instance: it must not be used again.
+            Err(_elapsed) => {
+                let reason = format!("it took longer than its limit of {}", humantime::format_duration(time));
+                Outcome::Failed(Failure { kind: FailureKind::Timeout, reason, backtrace: None })
+            }
+        }
+    }
+
+    async fn instance(&self) -> Result<Instance, Failure> {
+        if let Some(instance) = self.idle().pop() {
+            return Ok(instance);
+        }
+        let made = Instance::new(&self.engine, &self.component, &self.template).await;
+        let instance =
+            made.map_err(|error| Failure { kind: FailureKind::NotStarted, ..self.explain(&error, None) })?;
+        self.counters().instances_made.add_one();
+        Ok(instance)
+    }
+
+    fn give_back(&self, instance: Instance) {
+        if instance.uses < self.template.settings.instances.reuse.get() {
+            self.idle().push(instance);
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        // Only pushes and pops happen under the lock: it is whole even if a thread panicked.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a trap means, in words.
+    fn explain(&self, error: &wasmtime::Error, instance: Option<&mut Instance>) -> Failure {
+        let root = error.root_cause().to_string();
+        let reason = if instance.is_some_and(Instance::was_refused_memory) {
+            let limit = ByteSize(self.limits().memory_bytes);
+            format!("{root} (it was refused more memory than its limit of {limit})")
+        } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            format!("it exited with code {}", exit.0)
+        } else {
+            root
+        };
+        Failure { kind: FailureKind::Trap, reason, backtrace: Some(format!("{error:?}")) }
+    }
+}

@@ -1,0 +1,132 @@
+//! What one instance carries with it: its limits, and the host's side of everything it imports.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{
+    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use super::limiter::MemoryLimiter;
+use super::logs::{LogStream, Stream};
+use crate::config::{DirectoryAccess, GuestSettings, Serializer};
+use crate::imports::{self, CtxView};
+
+/// Under this key of `wasi:config` the SDK finds how the host wants values written.
+const SERIALIZER_KEY: &str = "wharf.serializer";
+
+/// Resources that an instance may hold at once: open buckets, files, streams. wasmtime's own bound is a million.
+const MOST_RESOURCES: usize = 10_000;
+
+/// What the instances of one guest are made from.
+pub(crate) struct Template {
+    pub(super) name: Arc<str>,
+    pub(super) settings: GuestSettings,
+    config: WasiConfigVariables,
+    pub(super) imports: Arc<imports::Shared>,
+}
+
+impl Template {
+    pub(crate) fn new(name: &str, settings: GuestSettings, imports: imports::Shared) -> Self {
+        let mut config: WasiConfigVariables = settings.config.clone().into_iter().collect();
+        let serializer = match settings.serializer {
+            Serializer::Json => "json",
+            Serializer::Msgpack => "msgpack",
+        };
+        config.insert(SERIALIZER_KEY, serializer);
+        Self { name: name.into(), settings, config, imports: Arc::new(imports) }
+    }
+
+    /// The state of a new instance.
+    ///
+    /// # Errors
+    ///
+    /// A granted directory cannot be opened.
+    pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<State> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MOST_RESOURCES);
+        Ok(State {
+            wasi: self.wasi()?,
+            http: WasiHttpCtx::new(),
+            no_http: NoHttp,
+            table,
+            limiter: MemoryLimiter::new(
+                self.settings.limits.memory_bytes,
+                Arc::clone(&self.imports.counters),
+            ),
+            imports: imports::Ctx::new(Arc::clone(&self.imports)),
+            template: Arc::clone(self),
+        })
+    }
+
+    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(LogStream::new(Arc::clone(&self.name), Stream::Stdout));
+        wasi.stderr(LogStream::new(Arc::clone(&self.name), Stream::Stderr));
+        // Sockets are there, as many languages import them unasked; nothing may be done with them.
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        for (name, value) in &self.settings.env {
+            wasi.env(name, value);
+        }
+        for dir in &self.settings.dirs {
+            let access = match dir.access {
+                DirectoryAccess::Read => FsPerms::ReadOnly,
+                DirectoryAccess::ReadWrite => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(&dir.host, &dir.guest, access)?;
+        }
+        Ok(wasi.build())
+    }
+}
+
+/// What one instance carries with it.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    no_http: NoHttp,
+    table: ResourceTable,
+    pub(super) limiter: MemoryLimiter,
+    pub(super) imports: imports::Ctx,
+    template: Arc<Template>,
+}
+
+impl State {
+    pub(super) fn imports(&mut self) -> CtxView<'_> {
+        CtxView { ctx: &mut self.imports, table: &mut self.table }
+    }
+
+    pub(super) fn config(&mut self) -> wasmtime_wasi_config::WasiConfig<'_> {
+        (&self.template.config).into()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.no_http }
+    }
+}
+
+/// `wasi:http` is there, as some languages import it unasked; every request is refused.
+struct NoHttp;
+
+type Exchange = (http::Response<WasiBody>, Transfer);
+type Transfer = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl WasiHttpHooks for NoHttp {
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Transfer,
+    ) -> Box<dyn Future<Output = Result<Exchange, wasmtime_wasi_http::Error>> + Send> {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+}

@@ -1,0 +1,56 @@
+//! `wharf:nats/jetstream`: publishing that waits until the server has stored the message.
+
+use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
+
+use super::bindings::jetstream::{Ack, Host, PublishOptions};
+use super::bindings::types;
+use super::{Answer, Ctx, CtxView, OPERATION_TIMEOUT};
+use crate::headers::to_wire;
+use crate::policy::Action;
+
+impl Host for CtxView<'_> {
+    async fn publish(
+        &mut self,
+        subject: String,
+        payload: Vec<u8>,
+        options: Option<PublishOptions>,
+    ) -> Answer<Ack> {
+        Ok(publish(self.ctx, &subject, payload, options).await)
+    }
+}
+
+async fn publish(
+    ctx: &Ctx,
+    subject: &str,
+    payload: Vec<u8>,
+    options: Option<PublishOptions>,
+) -> Result<Ack, types::Error> {
+    let ignore_prefix = options.as_ref().is_some_and(|options| options.ignore_prefix);
+    let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
+    let headers = options.map(orders).transpose()?.flatten();
+    let connection = &ctx.shared.connection;
+    let ack = connection.store(on_wire, headers, payload.into(), OPERATION_TIMEOUT).await?;
+    Ok(Ack { stream_name: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
+}
+
+/// The guest's own headers, and those that carry the options to the server.
+fn orders(options: PublishOptions) -> Result<Option<HeaderMap>, types::Error> {
+    let mut headers = to_wire(options.headers)?.unwrap_or_default();
+    if let Some(id) = options.message_id {
+        if id.is_empty() || id.contains(['\r', '\n']) {
+            return Err(types::Error::Invalid("a message id is not empty and has no line breaks".into()));
+        }
+        headers.insert(NATS_MESSAGE_ID, id);
+    }
+    if let Some(sequence) = options.expected_last_subject_sequence {
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+    }
+    if let Some(ms) = options.ttl_ms {
+        // The server counts whole seconds and refuses less than one: never shorter than asked for.
+        if ms < 1000 {
+            return Err(types::Error::Invalid(format!("a time to live is at least 1000 ms, not {ms}")));
+        }
+        headers.insert(NATS_MESSAGE_TTL, format!("{}s", ms.div_ceil(1000)));
+    }
+    Ok((!headers.is_empty()).then_some(headers))
+}

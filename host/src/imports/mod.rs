@@ -1,0 +1,130 @@
+//! What guests import from us, one file for each interface of `wit/`: ask the policy, use the connector, answer with the
+//! interface's error. A guest's mistake is an error that it gets; only a broken promise of ours is a trap.
+
+mod bindings;
+mod jetstream;
+mod keyvalue;
+mod pubsub;
+mod subscriptions;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+use self::bindings::types;
+use crate::config::{BucketSettings, check_subject};
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::error::Error;
+use crate::metrics::GuestCounters;
+use crate::policy::{Action, Denied, Policy};
+
+pub(crate) use self::subscriptions::Subscriptions;
+
+/// The answer to an operation of a guest.
+type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
+
+/// How long an operation of a guest waits for the server's answer. A request may say otherwise.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the imports of all instances of one guest share.
+pub(crate) struct Shared {
+    pub(crate) policy: Policy,
+    pub(crate) connection: Connection,
+    pub(crate) connector: Connector,
+    /// The bucket that is meant where none is named.
+    pub(crate) default_bucket: String,
+    /// The buckets whose settings are the operator's.
+    pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
+    pub(crate) counters: Arc<GuestCounters>,
+    pub(crate) subscriptions: Arc<dyn Subscriptions>,
+}
+
+/// What the imports of one instance know.
+pub(crate) struct Ctx {
+    shared: Arc<Shared>,
+    /// Where the sender of the message in hand waits for its reply.
+    reply_to: Option<String>,
+}
+
+impl Ctx {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, reply_to: None }
+    }
+
+    /// From here on the guest handles a message whose sender waits here.
+    pub(crate) fn take_in_hand(&mut self, reply_to: Option<String>) {
+        self.reply_to = reply_to;
+    }
+
+    /// The subject as it travels, if the guest may do that with it. Answering the message in hand is always allowed.
+    fn subject(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
+        check_subject(subject).map_err(types::Error::Invalid)?;
+        if action == Action::Publish && self.reply_to.as_deref() == Some(subject) && !subject.starts_with('$')
+        {
+            return Ok(subject.into());
+        }
+        self.granted(action, subject, ignore_prefix)
+    }
+
+    /// The same for a subject that has been checked, and may have wildcards.
+    fn granted(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
+        let on_wire: Subject = match self.shared.policy.prefix() {
+            prefix if !ignore_prefix && !prefix.is_empty() => format!("{prefix}{subject}").into(),
+            _ => subject.into(),
+        };
+        self.shared.policy.check(action, &on_wire).map_err(|denied| self.denied(&denied))?;
+        Ok(on_wire)
+    }
+
+    fn denied(&self, denied: &Denied) -> types::Error {
+        self.shared.counters.denied.add_one();
+        tracing::debug!(target: "wharf::policy", "{denied}");
+        types::Error::Denied(denied.to_string())
+    }
+}
+
+/// What an interface's functions work on.
+pub(crate) struct CtxView<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) table: &'a mut ResourceTable,
+}
+
+/// Names [`CtxView`] to the linker.
+struct Nats;
+
+impl HasData for Nats {
+    type Data<'a> = CtxView<'a>;
+}
+
+/// Offers every interface of this folder to guests.
+pub(crate) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> CtxView<'_>,
+) -> wasmtime::Result<()> {
+    bindings::types::add_to_linker::<T, Nats>(linker, view)?;
+    bindings::pubsub::add_to_linker::<T, Nats>(linker, view)?;
+    bindings::jetstream::add_to_linker::<T, Nats>(linker, view)?;
+    bindings::keyvalue::add_to_linker::<T, Nats>(linker, view)
+}
+
+impl types::Host for CtxView<'_> {}
+
+impl From<Error> for types::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(why) => Self::Invalid(why),
+            Error::NotFound(what) => Self::NotFound(what),
+            Error::Conflict => Self::Conflict,
+            Error::Timeout => Self::Timeout,
+            Error::NoResponders => Self::NoResponders,
+            Error::TooLarge(most) => Self::TooLarge(most),
+            Error::Unsupported(what) => Self::Unsupported(what),
+            Error::Unavailable(why) => Self::Unavailable(why),
+            Error::Failed(words) => Self::Failed(words),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! May this guest do that?
+//!
+//! Pure: no NATS, no WebAssembly, no waiting. Every grant is turned once into the subjects that travel on the wire, and
+//! every question is asked about such a subject, so that a prefix cannot be used to get around a grant.
+
+use std::collections::BTreeMap;
+
+use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
+
+/// What one guest may do.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    guest: String,
+    prefix: String,
+    publish: Vec<Pattern>,
+    request: Vec<Pattern>,
+    subscribe: Vec<Pattern>,
+    buckets: BTreeMap<String, BucketAccess>,
+}
+
+/// What a guest wants to do with a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Publish,
+    Request,
+    Subscribe,
+}
+
+impl Action {
+    /// The key of the guest's settings that grants it, and the words for it.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Publish => ("publish", "publish on"),
+            Self::Request => ("request", "send requests to"),
+            Self::Subscribe => ("may_subscribe", "subscribe itself to"),
+        }
+    }
+}
+
+/// The grants do not cover it. Says which grant is missing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(String);
+
+impl Policy {
+    /// `host_prefix` stands in where the guest has no prefix of its own.
+    pub(crate) fn new(guest: &str, settings: &GuestSettings, host_prefix: &str) -> Self {
+        let prefix = settings.prefix.clone().unwrap_or_else(|| host_prefix.to_owned());
+        let patterns = |grants: &[SubjectGrant]| {
+            let on_wire = |grant: &SubjectGrant| {
+                Pattern(if grant.ignore_prefix {
+                    grant.subject.clone()
+                } else {
+                    format!("{prefix}{}", grant.subject)
+                })
+            };
+            grants.iter().map(on_wire).collect()
+        };
+        Self {
+            guest: guest.to_owned(),
+            publish: patterns(&settings.publish),
+            request: patterns(&settings.request),
+            subscribe: patterns(&settings.may_subscribe),
+            buckets: settings.buckets.clone(),
+            prefix,
+        }
+    }
+
+    /// What is put before the guest's subjects.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// May the guest do this with a subject, as it travels on the wire?
+    pub(crate) fn check(&self, action: Action, subject: &str) -> Result<(), Denied> {
+        let (grants, (key, words)) = match action {
+            Action::Publish => (&self.publish, action.words()),
+            Action::Request => (&self.request, action.words()),
+            Action::Subscribe => (&self.subscribe, action.words()),
+        };
+        if is_reserved(subject) {
+            return Err(Denied(format!(
+                "guest {:?} may not {words} {subject:?}: subjects that begin with `$` or `_INBOX.` are the server's own, \
+                 and no grant covers them",
+                self.guest
+            )));
+        }
+        if grants.iter().any(|grant| grant.covers(subject)) {
+            return Ok(());
+        }
+        Err(Denied(format!(
+            "guest {:?} may not {words} {subject:?}: its settings lack a `{key}` grant that covers it",
+            self.guest
+        )))
+    }
+
+    /// May the guest read this bucket, and write to it?
+    pub(crate) fn bucket(&self, bucket: &str) -> Result<BucketAccess, Denied> {
+        self.buckets.get(bucket).copied().ok_or_else(|| {
+            Denied(format!(
+                "guest {:?} may not use bucket {bucket:?}: its settings lack it under `buckets`",
+                self.guest
+            ))
+        })
+    }
+
+    /// Why a guest may not give a bucket other settings than the host's.
+    pub(crate) fn settings_are_the_hosts(&self, bucket: &str) -> Denied {
+        Denied(format!(
+            "guest {:?} may not change the settings of bucket {bucket:?}: the host's configuration has them",
+            self.guest
+        ))
+    }
+
+    /// Why a bucket that is granted for reading may not be written to.
+    pub(crate) fn read_only(&self, bucket: &str) -> Denied {
+        Denied(format!(
+            "guest {:?} may not write to bucket {bucket:?}: its settings grant it as \"read\", not as \"read-write\"",
+            self.guest
+        ))
+    }
+}
+
+/// Subjects on which the server, its key/value buckets and request inboxes live. Whoever may publish there may do all
+/// that the host's own connection may.
+pub(crate) fn is_reserved(subject: &str) -> bool {
+    subject.starts_with('$') || subject == "_INBOX" || subject.starts_with("_INBOX.")
+}
+
+/// Headers by which the server takes orders: a guest may not set them. The two of a service's error answer are only
+/// information for the one who asked.
+/// <https://docs.nats.io/nats-concepts/jetstream/headers>
+pub(crate) fn is_reserved_header(name: &str) -> bool {
+    const SERVICE_ERROR: [&str; 2] = ["Nats-Service-Error", "Nats-Service-Error-Code"];
+    if SERVICE_ERROR.iter().any(|allowed| name.eq_ignore_ascii_case(allowed)) {
+        return false;
+    }
+    let begins = name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-"));
+    begins || name.eq_ignore_ascii_case("KV-Operation")
+}
+
+/// A subject with wildcards: `*` stands for one token, a last `>` for one or more.
+#[derive(Debug, PartialEq, Eq)]
+struct Pattern(String);
+
+impl Pattern {
+    /// Does it cover all subjects that the other one stands for? The other one may have wildcards, too.
+    fn covers(&self, other: &str) -> bool {
+        let mut theirs = other.split('.');
+        for ours in self.0.split('.') {
+            match (ours, theirs.next()) {
+                (">", Some(_)) => return true,
+                (_, None | Some(">")) => return false,
+                ("*", Some(_)) => {}
+                (ours, Some(token)) if ours == token => {}
+                _ => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(prefix: Option<&str>, publish: Vec<SubjectGrant>) -> Policy {
+        let mut settings = GuestSettings::new("a.wasm");
+        settings.prefix = prefix.map(str::to_owned);
+        settings.publish = publish;
+        Policy::new("g", &settings, "host.")
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for_and_no_more() {
+        let covers = |pattern: &str, subject: &str| Pattern(pattern.to_owned()).covers(subject);
+        assert!(covers("a.b", "a.b"));
+        assert!(!covers("a.b", "a.b.c"));
+        assert!(!covers("a.b.c", "a.b"));
+        assert!(covers("a.*", "a.b"));
+        assert!(covers("a.*", "a.*"));
+        assert!(!covers("a.*", "a.b.c"));
+        assert!(!covers("a.*", "a.>"));
+        assert!(covers("a.>", "a.b.c"));
+        assert!(covers("a.>", "a.>"));
+        assert!(covers("a.>", "a.*.c"));
+        assert!(!covers("a.>", "a"));
+        assert!(!covers("a.b", "a.*"));
+        assert!(covers(">", "a"));
+    }
+
+    #[test]
+    fn nothing_is_granted_by_default() {
+        let denied = policy(None, vec![]).check(Action::Publish, "a").unwrap_err();
+        assert!(denied.to_string().contains("`publish`"), "{denied}");
+    }
+
+    #[test]
+    fn a_grant_means_the_subject_behind_the_prefix() {
+        let own = policy(Some("own."), vec!["a.>".into()]);
+        assert!(own.check(Action::Publish, "own.a.b").is_ok());
+        assert!(own.check(Action::Publish, "a.b").is_err());
+        let host = policy(None, vec!["a".into()]);
+        assert!(host.check(Action::Publish, "host.a").is_ok());
+        let bare = policy(None, vec![SubjectGrant { subject: "a".into(), ignore_prefix: true }]);
+        assert!(bare.check(Action::Publish, "a").is_ok());
+        assert!(bare.check(Action::Publish, "host.a").is_err());
+    }
+
+    #[test]
+    fn no_wildcard_covers_the_servers_own_subjects() {
+        let all = policy(Some(""), vec![">".into(), "*.>".into()]);
+        for subject in ["$JS.API.STREAM.DELETE.x", "$KV.b.k", "$SYS.x", "_INBOX.abc.1", "_INBOX", "$x"] {
+            assert!(all.check(Action::Publish, subject).is_err(), "{subject}");
+        }
+        assert!(all.check(Action::Publish, "_INBOXES.a").is_ok());
+    }
+
+    #[test]
+    fn headers_that_give_orders_to_the_server_are_reserved() {
+        for name in ["Nats-Msg-Id", "nats-rollup", "NATS-TTL", "KV-Operation", "kv-operation"] {
+            assert!(is_reserved_header(name), "{name}");
+        }
+        for name in
+            ["Nats-Service-Error", "nats-service-error-code", "Content-Type", "Nats", "traceparent", "é-é-é"]
+        {
+            assert!(!is_reserved_header(name), "{name}");
+        }
+    }
+}
