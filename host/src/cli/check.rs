@@ -1,0 +1,110 @@
+//! `wharf check`: everything that is wrong, at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use wharf::config::{Config, Place, Problem};
+
+use super::args::CheckArgs;
+use super::exit::{Exit, Failure};
+use super::{output, sources};
+
+/// One problem, as JSON.
+#[derive(Serialize)]
+struct Row {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<String>,
+    message: String,
+}
+
+impl From<Problem> for Row {
+    fn from(problem: Problem) -> Self {
+        let (file, line, column, variable) = match problem.place {
+            Place::WholeFile(path) => (Some(path), None, None, None),
+            Place::InFile { path, line, column } => (Some(path), Some(line), Some(column), None),
+            Place::Variable(name) => (None, None, None, Some(name)),
+        };
+        Self { file, line, column, variable, message: problem.message }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    guests: Vec<String>,
+    problems: Vec<Row>,
+}
+
+/// Checks.
+pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+    let file = sources::config_file(&args.sources);
+    if file.is_none() && args.sources.settings.is_none() {
+        return Err(Failure::usage(
+            "nothing to check: there is no wharf.toml here; name a file with --config",
+        ));
+    }
+    let (config, mut problems) = sources::read(file, &args.sources)?;
+    problems.extend(component_problems(&config));
+    problems.sort();
+    let exit = if problems.is_empty() { Exit::Done } else { Exit::Usage };
+    let guests: Vec<String> = config.guests.keys().cloned().collect();
+    if args.json {
+        let ok = problems.is_empty();
+        let problems = problems.into_iter().map(Row::from).collect();
+        output::json(&Report { ok, guests, problems }).map_err(anyhow::Error::from)?;
+    } else {
+        tell(&guests, &problems);
+    }
+    Ok(exit)
+}
+
+fn tell(guests: &[String], problems: &[Problem]) {
+    for problem in problems {
+        output::say_bad("error:", &problem.to_string());
+    }
+    let of = match guests {
+        [] => "no guests".to_owned(),
+        [one] => format!("1 guest: {one}"),
+        several => format!("{} guests: {}", several.len(), several.join(", ")),
+    };
+    match problems.len() {
+        0 => output::say_good("ok:", &of),
+        1 => output::say(&format!("1 problem; {of}")),
+        count => output::say(&format!("{count} problems; {of}")),
+    }
+}
+
+/// What is wrong with the components, where each is named. A component that several guests run is looked into once.
+fn component_problems(config: &Config) -> Vec<Problem> {
+    let cache = config.host.cache.as_deref();
+    let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, guest) in &config.guests {
+        // It was named wrongly, which has been said.
+        if guest.component.as_os_str().is_empty() {
+            continue;
+        }
+        let Some(place) = config.components.get(name) else { continue };
+        let wrong = seen.entry(&guest.component).or_insert_with(|| what_is_wrong(&guest.component, cache));
+        let problem = |message: &String| Problem {
+            place: place.clone(),
+            message: format!("guest {name:?}: {message}"),
+        };
+        problems.extend(wrong.iter().map(problem));
+    }
+    problems
+}
+
+fn what_is_wrong(component: &Path, cache: Option<&Path>) -> Vec<String> {
+    match wharf::inspect(component, cache) {
+        Ok(inspection) => inspection.problems,
+        Err(error) => vec![format!("{:#}", anyhow::Error::from(error))],
+    }
+}

@@ -1,0 +1,41 @@
+//! The command: arguments, output, exit codes, signals. All else is the library's.
+
+mod args;
+mod check;
+mod exit;
+mod inspect;
+mod logs;
+mod output;
+mod run;
+mod send;
+mod sources;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::{Exit, Failure};
+
+/// Runs the command.
+pub(crate) fn main() -> ExitCode {
+    // Clap prints its own errors, and ends with the code for wrong usage.
+    let args = Args::parse();
+    let exit = match logs::start(&args).and_then(|()| carry_out(args)) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit()
+        }
+    };
+    exit.into()
+}
+
+fn carry_out(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Run(command) => run::run(command, args.log_format),
+        Command::Check(command) => check::check(&command),
+        Command::Inspect(command) => inspect::inspect(&command),
+        Command::Send(command) => send::send(&command),
+    }
+}

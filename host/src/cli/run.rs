@@ -1,0 +1,146 @@
+//! `wharf run`: a host until a signal comes.
+
+use std::io;
+
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wharf::config::{Config, redact_server};
+use wharf::{DrainReport, GuestError, Host, StartError};
+
+use super::args::{LogFormat, RunArgs};
+use super::exit::{Exit, Failure};
+use super::{output, sources};
+
+const NOTHING_TO_RUN: &str =
+    "nothing to run: there is no wharf.toml here, and no component is named. Write a wharf.toml:
+
+    [guests.hello]
+    component = \"hello.wasm\"
+    subscribe = [\"hello.*\"]
+
+or name a component: wharf run hello.wasm --subscribe 'hello.*'";
+
+/// Runs.
+pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure> {
+    let config = config(args)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let exit = runtime.block_on(Running { log_format }.run(config));
+    // What has not ended by now was asked to leave at once.
+    runtime.shutdown_background();
+    exit
+}
+
+fn config(args: RunArgs) -> Result<Config, Failure> {
+    if let Some(component) = &args.component {
+        let mut config = sources::load(None, &args.sources)?;
+        config.guests.extend([sources::guest(component, args.guest)]);
+        return Ok(config);
+    }
+    let file = sources::config_file(&args.sources).ok_or_else(|| Failure::usage(NOTHING_TO_RUN))?;
+    let config = sources::load(Some(file.clone()), &args.sources)?;
+    if config.guests.is_empty() {
+        return Err(Failure::usage(format!("nothing to run: {} has no [guests.NAME]", file.display())));
+    }
+    Ok(config)
+}
+
+struct Running {
+    log_format: LogFormat,
+}
+
+impl Running {
+    async fn run(&self, config: Config) -> Result<Exit, Failure> {
+        let mut signals = Signals::listen().context("cannot listen to signals")?;
+        let guests = count(config.guests.len(), "guest");
+        let servers: Vec<String> = config.nats.servers.iter().map(|server| redact_server(server)).collect();
+        let host = tokio::select! {
+            started = self.start(config) => started?,
+            name = signals.next() => {
+                self.say(&format!("{name} before the host was ready: leaving"));
+                return Ok(Exit::Failed);
+            }
+        };
+        let server = host.own_server().map_or_else(|| servers.join(","), |own| own.to_owned());
+        self.say(&format!("ready: {guests}, {server}"));
+        let lost = tokio::select! {
+            reason = host.lost() => Some(reason),
+            name = signals.next() => {
+                self.say(&format!("{name}: handling what has arrived; a second signal leaves at once"));
+                None
+            }
+        };
+        if let Some(reason) = &lost {
+            output::error(&Failure::Runtime(anyhow!("the host cannot go on: {reason}")));
+        }
+        let report = tokio::select! {
+            report = host.shutdown() => report,
+            name = signals.next() => {
+                self.say(&format!("{name} again: leaving at once"));
+                return Ok(Exit::Failed);
+            }
+        };
+        report.problems.iter().for_each(|problem| self.say(&format!("while stopping: {problem}")));
+        self.say(&in_words(&report));
+        Ok(if lost.is_none() && report.is_clean() { Exit::Done } else { Exit::Failed })
+    }
+
+    async fn start(&self, config: Config) -> Result<Host, Failure> {
+        let own = config.own_server.then(|| sources::own_data(&config).to_owned());
+        let mut builder = Host::builder(config);
+        if let Some(data) = own {
+            let data_words = data.display();
+            self.say(&format!(
+                "no server is named: starting a nats-server of our own, its data in {data_words}"
+            ));
+            builder = builder.own_server(data);
+        }
+        builder.start().await.map_err(|error| match error {
+            StartError::Guest { source: GuestError::Load(_), .. } | StartError::TooManyInstances { .. } => {
+                Failure::Usage(error.into())
+            }
+            _ => Failure::Runtime(error.into()),
+        })
+    }
+
+    /// Says something to people, or as a log line where a machine reads stderr.
+    fn say(&self, line: &str) {
+        match self.log_format {
+            LogFormat::Text => output::say(line),
+            LogFormat::Json => tracing::info!("{line}"),
+        }
+    }
+}
+
+fn in_words(report: &DrainReport) -> String {
+    let DrainReport { finished, abandoned, returned, .. } = report;
+    format!(
+        "stopped: {} handled while stopping, {abandoned} abandoned, {returned} returned",
+        count(*finished, "message")
+    )
+}
+
+fn count<T: std::fmt::Display + PartialEq + From<u8>>(count: T, what: &str) -> String {
+    let plural = if count == T::from(1) { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// The signals that ask for the end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

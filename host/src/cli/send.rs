@@ -1,0 +1,189 @@
+//! `wharf send`: a message, or a request and its reply.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Read};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use async_nats::client::{Request, RequestErrorKind};
+use async_nats::header::HeaderMap;
+use async_nats::message::OutboundMessage;
+use async_nats::{HeaderName, HeaderValue, Message};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use serde::Serialize;
+use wharf::Connector;
+use wharf::config::{Config, ConnectionSettings, parse_subject};
+
+use super::args::SendArgs;
+use super::exit::{Exit, Failure};
+use super::{output, sources};
+
+/// The most that any server can be told to take.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// How a service says in a reply's headers that it failed.
+const SERVICE_ERROR: &str = "Nats-Service-Error";
+const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// Sends.
+pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
+    let subject = parse_subject(&args.subject).map_err(Failure::usage)?;
+    let headers = headers(&args.headers)?;
+    let settings = settings(args)?;
+    let payload = payload(args.payload.as_deref())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let sending = Sending { subject, headers, payload, timeout: args.timeout, json: args.json };
+    Ok(runtime.block_on(async {
+        let connector = connect(settings).await?;
+        let exit =
+            if args.request { sending.request(&connector).await } else { sending.publish(&connector).await };
+        let drained = connector.drain().await.context("cannot end the connection in order");
+        exit.and_then(|exit| drained.map(|()| exit))
+    })?)
+}
+
+async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
+    const HINT: &str = "start a host with `wharf run`, or name a server with --server";
+    Connector::connect(settings).await.map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
+}
+
+struct Sending {
+    subject: String,
+    headers: Option<HeaderMap>,
+    payload: Bytes,
+    timeout: Duration,
+    json: bool,
+}
+
+impl Sending {
+    async fn publish(self, connector: &Connector) -> anyhow::Result<Exit> {
+        let bytes = self.payload.len();
+        let subject = self.subject.as_str().into();
+        let message = OutboundMessage { subject, reply: None, headers: self.headers, payload: self.payload };
+        connector.publish_message(message).await.context("cannot publish")?;
+        // A server says only by the way that it forbids a subject, and before it answers what is sent next.
+        connector.flush_published().await.context("cannot be sure that the server has taken it")?;
+        ensure!(connector.counters().server_errors == 0, "the server refused it");
+        if self.json {
+            output::json(&serde_json::json!({ "subject": self.subject, "bytes": bytes }))?;
+        } else {
+            output::say(&format!("published {bytes} bytes on {}", self.subject));
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn request(self, connector: &Connector) -> anyhow::Result<Exit> {
+        let request = Request::new().payload(self.payload).timeout(Some(self.timeout));
+        let request = match self.headers {
+            Some(headers) => request.headers(headers),
+            None => request,
+        };
+        let reply = match connector.client().send_request(self.subject.clone(), request).await {
+            Ok(reply) => reply,
+            Err(error) => match error.kind() {
+                RequestErrorKind::NoResponders => bail!("nobody subscribes to {}", self.subject),
+                RequestErrorKind::TimedOut => {
+                    bail!("no reply within {}", humantime::format_duration(self.timeout))
+                }
+                _ => return Err(anyhow!(error).context("cannot send the request")),
+            },
+        };
+        print(&reply, self.json)?;
+        Ok(refusal(&reply).map_or(Exit::Done, |refusal| {
+            output::say_bad("error:", &refusal);
+            Exit::Failed
+        }))
+    }
+}
+
+/// What a service says instead of having done what it was asked for.
+fn refusal(reply: &Message) -> Option<String> {
+    let headers = reply.headers.as_ref()?;
+    let (error, code) = (headers.get(SERVICE_ERROR), headers.get(SERVICE_ERROR_CODE));
+    match (error, code) {
+        (None, None) => None,
+        (error, code) => {
+            let code = code.map_or(String::new(), |code| format!(" {code}"));
+            Some(format!(
+                "the service answered with error{code}: {}",
+                error.map_or("no reason given", |e| e.as_str())
+            ))
+        }
+    }
+}
+
+/// A reply, as JSON.
+#[derive(Serialize)]
+struct Reply {
+    subject: String,
+    headers: BTreeMap<String, Vec<String>>,
+    /// The payload if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    /// The payload if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+fn print(reply: &Message, json: bool) -> anyhow::Result<()> {
+    if !json {
+        output::data(&reply.payload)?;
+        if std::io::stdout().is_terminal() && !reply.payload.ends_with(b"\n") {
+            output::data(b"\n")?;
+        }
+        return Ok(());
+    }
+    let values = |values: &[HeaderValue]| values.iter().map(|value| value.as_str().to_owned()).collect();
+    let headers = reply.headers.iter().flat_map(HeaderMap::iter);
+    let text = std::str::from_utf8(&reply.payload).ok();
+    output::json(&Reply {
+        subject: reply.subject.to_string(),
+        headers: headers.map(|(name, all)| (name.to_string(), values(all))).collect(),
+        payload: text.map(str::to_owned),
+        payload_base64: text.is_none().then(|| BASE64_STANDARD.encode(&reply.payload)),
+    })?;
+    Ok(())
+}
+
+fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let wrong = |what: &str| Failure::usage(format!("--header: {what} of {name:?} is not allowed"));
+        let header: HeaderName = name.parse().map_err(|_| wrong("the name"))?;
+        let value: HeaderValue = value.parse().map_err(|_| wrong("the value"))?;
+        headers.append(header, value);
+    }
+    Ok(Some(headers).filter(|headers| !headers.is_empty()))
+}
+
+/// The settings of the connection. The subject is used as it is, so no prefix.
+fn settings(args: &SendArgs) -> Result<ConnectionSettings, Failure> {
+    let config = sources::load(sources::config_file(&args.sources), &args.sources)?;
+    let own = config.own_server.then(|| own_server(&config)).flatten();
+    let mut settings = config.nats;
+    if let Some(url) = own {
+        settings.servers = vec![url];
+    }
+    settings.prefix.clear();
+    settings.connect_timeout = settings.connect_timeout.min(args.timeout);
+    Ok(settings)
+}
+
+/// The server that a host has started here, while it runs.
+fn own_server(config: &Config) -> Option<String> {
+    let url = std::fs::read_to_string(sources::own_data(config).join("url")).ok()?;
+    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+fn payload(given: Option<&str>) -> anyhow::Result<Bytes> {
+    let Some("-") = given else { return Ok(given.unwrap_or_default().to_owned().into()) };
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes).context("cannot read stdin")?;
+    if bytes.len() as u64 > MOST_BYTES {
+        bail!("stdin holds more than 64 MiB, which no server takes as one message");
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,75 @@
+//! From arguments to settings.
+
+use std::path::{Path, PathBuf};
+
+use wharf::config::{Config, GuestSettings, Problem, Sources, parse_servers};
+
+use super::args::{GuestArgs, SourceArgs};
+use super::exit::Failure;
+
+const DEFAULT_FILE: &str = "wharf.toml";
+
+/// The configuration file that is meant: the one named, or the default one where there is one.
+pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
+    args.config.clone().or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()))
+}
+
+/// Reads the settings from this file and all else that the arguments name.
+pub(super) fn load(config: Option<PathBuf>, args: &SourceArgs) -> Result<Config, Failure> {
+    let (config, problems) = read(config, args)?;
+    if problems.is_empty() { Ok(config) } else { Err(wharf::config::ConfigErrors(problems).into()) }
+}
+
+/// Like [`load`], with what could be understood in spite of problems.
+pub(super) fn read(config: Option<PathBuf>, args: &SourceArgs) -> Result<(Config, Vec<Problem>), Failure> {
+    let sources = Sources { config, settings: args.settings.clone(), env: &|name| std::env::var_os(name) };
+    let (mut config, problems) = Config::read(&sources);
+    if let Some(server) = &args.server {
+        // The server may hold a password: the message does not repeat it.
+        config.nats.servers = parse_servers(server)
+            .map_err(|reason| Failure::usage(format!("--server: the value {reason}")))?;
+        config.own_server = false;
+    }
+    Ok((config, problems))
+}
+
+/// Where a nats-server of our own keeps its data.
+pub(super) fn own_data(config: &Config) -> &Path {
+    config.host.data.as_deref().unwrap_or(Path::new(".wharf"))
+}
+
+/// A guest of this component, and its name: the file's.
+pub(super) fn guest(component: &Path, args: GuestArgs) -> (String, GuestSettings) {
+    let mut settings = GuestSettings::new(component);
+    settings.subscribe = args.subscribe;
+    for subscription in &mut settings.subscribe {
+        subscription.queue.clone_from(&args.queue);
+    }
+    settings.publish = args.publish;
+    settings.request = args.request;
+    settings.may_subscribe = args.may_subscribe;
+    settings.buckets = args.bucket.into_iter().collect();
+    settings.config = args.set.into_iter().collect();
+    (guest_name(component), settings)
+}
+
+fn guest_name(component: &Path) -> String {
+    let stem = component.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let name: String = stem.chars().map(safe).collect();
+    if name.is_empty() { "guest".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_without_a_file_is_named_after_its_component() {
+        for (file, name) in
+            [("a/Hello World.wasm", "hello-world"), ("quakes_rust.wasm", "quakes_rust"), ("..", "guest")]
+        {
+            assert_eq!(guest_name(Path::new(file)), name);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The command, as people and scripts use it: arguments, output, exit codes, signals.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod command;
+mod offline;
+mod run;
+mod send;
