@@ -3,3 +3,8 @@
 mod server;
 
 pub use server::{TestServer, nats_server};
+
+/// The README's example of a program that embeds the host compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -49,7 +49,9 @@ async fn run() -> Result<()> {
 }
 
 async fn bench(arguments: Arguments) -> Result<()> {
-    ensure!(!cfg!(debug_assertions), "figures of a debug build say nothing: use `cargo xtask bench`");
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build, and its figures say nothing: use `cargo xtask bench`");
+    }
     let folder = tempfile::tempdir()?;
     let mut server = TestServer::start("").await?;
     let url = server.url();
