@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: real nats-servers, the ways to authenticate with them, and waiting for events.
 
+pub mod probe;
 mod server;
 
 pub use server::{TestServer, nats_server};
