@@ -49,14 +49,16 @@ async fn a_host_of_a_file_uses_the_server_that_is_named() {
 async fn log_lines_are_json_where_a_machine_reads_them() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
-    let arguments = ["run", &echo(), "--subscribe", "echo", "--server", &server.url(), "--log-format", "json"];
+    let arguments =
+        ["run", &echo(), "--subscribe", "echo", "--server", &server.url(), "--log-format", "json"];
     let mut host = Running::start(place.command(&arguments));
     host.says("ready: 1 guest").await;
     host.signal(Signal::TERM);
     let (code, said) = host.ends().await;
     assert_eq!(code, Some(0), "{said}");
     for line in said.lines() {
-        let json: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let json: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(json["message"].is_string(), "{line}");
     }
 }
@@ -81,7 +83,9 @@ async fn a_guest_that_is_none_is_one_clear_error() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
     place.write("other.wasm", wat::parse_str("(component)").unwrap());
-    for (file, part) in [("missing.wasm", "cannot read component missing.wasm"), ("other.wasm", "does not export")] {
+    for (file, part) in
+        [("missing.wasm", "cannot read component missing.wasm"), ("other.wasm", "does not export")]
+    {
         let ended = place.run(&["run", file, "--subscribe", "a", "--server", &server.url()]).await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains(part), "{ended:?}");
