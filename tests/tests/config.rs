@@ -439,7 +439,26 @@ fn no_message_repeats_a_secret() {
 #[test]
 fn subscribing_twice_to_the_same_is_refused() {
     let problems = Written::toml("[guests.a]\ncomponent = 'a.wasm'\nsubscribe = ['b', 'b']").problems();
-    assert_eq!(problems, "wharf.toml:3:13: subscribes to \"b\" more than once");
+    assert_eq!(problems, "wharf.toml:3:19: subscribes to \"b\" a second time");
+}
+
+#[test]
+fn more_instances_than_a_host_has_are_refused_where_they_are_asked_for() {
+    let guest = |name: &str| format!("[guests.{name}]\ncomponent = 'a.wasm'\ninstances = {{ max = 600 }}\n");
+    let problems = Written::toml(&format!("{}{}", guest("a"), guest("b"))).problems();
+    let expected = "wharf.toml:4:9: the guests up to this one ask for 1200 instances, and a host has 1000: lower \
+                    `instances.max` of some";
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let readme = include_str!("../../README.md");
+    let section =
+        readme.split("\n## Configuration\n").nth(1).expect("README.md has a section on configuration");
+    let toml = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = Written::toml(toml).valid();
+    assert!(!config.guests.is_empty() && !config.buckets.is_empty());
 }
 
 proptest! {

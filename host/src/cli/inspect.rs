@@ -15,7 +15,7 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
 /// What an interface is for, and what a guest's settings say about it. The first that a name begins with.
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 18] = [
     (
         "wharf:nats/pubsub",
         "publishes, requests, subscribes; granted by `publish`, `request`, `may_subscribe`",
@@ -27,6 +27,7 @@ const WORDS: [(&str, &str); 17] = [
     ("wharf:nats/lifecycle", "is told when it goes into and out of service"),
     ("wasi:config/", "reads its settings; set by `config`"),
     ("wasi:cli/environment", "reads its environment; set by `env`"),
+    ("wasi:cli/stdin", "there, and empty"),
     ("wasi:cli/std", "its output becomes log lines"),
     ("wasi:cli/", "a program's surroundings"),
     ("wasi:filesystem/", "files, in the directories granted by `dirs`"),

@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
-use super::{BucketSettings, Environment, GuestSettings, HostSettings, bucket, guest};
+use super::{BucketSettings, Environment, GuestSettings, HostSettings, MOST_INSTANCES, bucket, guest};
 
 /// What the file says.
 #[derive(Default)]
@@ -60,8 +60,16 @@ fn sections(root: &Table<'_>) -> Written {
         };
         table.end();
     }
-    for (name, value) in root.get("guests").and_then(Value::entries).into_iter().flatten() {
-        if let Some((name, settings, component)) = guest::guest(name, value) {
+    let mut instances = 0;
+    for (name_at, value) in root.get("guests").and_then(Value::entries).into_iter().flatten() {
+        if let Some((name, settings, component)) = guest::guest(name_at, value) {
+            instances += u64::from(settings.instances.max.get());
+            if instances > u64::from(MOST_INSTANCES) {
+                name_at.refuse(format!(
+                    "the guests up to this one ask for {instances} instances, and a host has {MOST_INSTANCES}: lower \
+                     `instances.max` of some"
+                ));
+            }
             written.components.insert(name.clone(), component);
             written.guests.insert(name, settings);
         }

@@ -1,6 +1,6 @@
 //! `[guests.NAME]`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::parse::{self, check_guest_name, guest_subject};
 use super::subject;
@@ -16,8 +16,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
     let table = value.table()?;
     let component = table.get("component");
     if component.is_none() {
-        let _: Option<()> = name
-            .missing(format!("the guest {:?} names no component: component = \"FILE.wasm\"", name.as_str()));
+        name.missing(format!("the guest {:?} names no component: component = \"FILE.wasm\"", name.as_str()));
     }
     let mut settings = GuestSettings::new(component.and_then(Value::path).unwrap_or_default());
     read_messages(&table, &mut settings);
@@ -31,8 +30,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
 fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.prefix =
         table.get("prefix").and_then(|v| v.parsed(|text| subject::prefix(text).map(|()| text.to_owned())));
-    settings.subscribe = items(table.get("subscribe"), subscription);
-    refuse_twice(table.get("subscribe"), &settings.subscribe);
+    settings.subscribe = subscriptions(table.get("subscribe"));
     settings.may_subscribe = items(table.get("may_subscribe"), grant);
     settings.publish = items(table.get("publish"), grant);
     settings.request = items(table.get("request"), grant);
@@ -89,15 +87,19 @@ fn subject_entry(value: Value<'_>, with_queue: bool) -> Option<(String, bool, Op
     Some((subject?, ignore_prefix, queue))
 }
 
-/// One message would reach a guest twice.
-fn refuse_twice(list: Option<Value<'_>>, subscriptions: &[SubscriptionSettings]) {
-    let mut seen = BTreeSet::new();
-    for one in subscriptions {
-        if !seen.insert((&one.subject, &one.queue, one.ignore_prefix)) {
-            let _: Option<()> =
-                list.and_then(|list| list.refuse(format!("subscribes to {:?} more than once", one.subject)));
+/// Each only once: a message would reach the guest twice.
+fn subscriptions(list: Option<Value<'_>>) -> Vec<SubscriptionSettings> {
+    let mut all = Vec::new();
+    for item in list.and_then(Value::list).into_iter().flatten() {
+        match subscription(item) {
+            Some(one) if all.contains(&one) => {
+                item.note(format!("subscribes to {:?} a second time", one.subject))
+            }
+            Some(one) => all.push(one),
+            None => {}
         }
     }
+    all
 }
 
 fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, BucketAccess)> {

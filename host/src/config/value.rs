@@ -71,8 +71,14 @@ impl<'a> Value<'a> {
         self.document.place(&self.spanned.span())
     }
 
-    pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
+    /// Notes a problem.
+    pub(super) fn note(&self, message: impl Into<String>) {
         self.document.refuse(&self.spanned.span(), message);
+    }
+
+    /// Notes a problem because of which there is no value.
+    pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
+        self.note(message);
         None
     }
 
@@ -241,22 +247,23 @@ impl<'a> Name<'a> {
         self.spanned.get_ref()
     }
 
-    pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse(&self, message: impl Into<String>) {
         self.document.refuse(&self.spanned.span(), message);
-        None
     }
 
     /// Notes that something is missing under this name.
-    pub(super) fn missing<T>(&self, message: String) -> Option<T> {
+    pub(super) fn missing(&self, message: String) {
         self.document.missing(&self.spanned.span(), message);
-        None
     }
 
     /// The name if it passes a check whose error continues the sentence that the name begins.
     pub(super) fn checked(self, check: impl FnOnce(&str) -> Result<(), String>) -> Option<String> {
         match check(self.as_str()) {
             Ok(()) => Some(self.as_str().to_owned()),
-            Err(reason) => self.refuse(format!("{:?} {reason}", self.as_str())),
+            Err(reason) => {
+                self.refuse(format!("{:?} {reason}", self.as_str()));
+                None
+            }
         }
     }
 }

@@ -10,11 +10,8 @@ use wasmtime::component::Linker;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::state::State;
+use crate::config::MOST_INSTANCES;
 use crate::imports;
-
-/// Instances that may live at once, of all guests together. Each has its memories, tables and stack set aside, so that no
-/// guest can use up what another was promised: the sum of the guests' `instances.max` may not exceed it.
-pub(crate) const MOST_INSTANCES: u32 = 1000;
 
 /// Memories in one instance. Each takes address space (4 GiB), not memory.
 const MEMORIES_PER_INSTANCE: u32 = 4;

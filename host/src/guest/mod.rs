@@ -16,7 +16,7 @@ use bytesize::ByteSize;
 use tokio::time::Instant;
 
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
-pub(crate) use self::engine::{Engine, MOST_INSTANCES};
+pub(crate) use self::engine::Engine;
 pub(crate) use self::state::Template;
 
 use self::component::Component;

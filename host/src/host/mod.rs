@@ -8,11 +8,11 @@ use std::thread;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, MOST_INSTANCES};
 use crate::connection::{ConnectError, ConnectionCounters};
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::guest::{LoadError, MOST_INSTANCES};
+use crate::guest::LoadError;
 use crate::metrics::GuestStats;
 use crate::server::ServerError;
 
@@ -87,8 +87,8 @@ pub enum StartError {
     #[error("cannot start a nats-server of our own")]
     Server(#[source] ServerError),
     /// No server could be reached, or none let us in.
-    #[error("cannot connect to NATS")]
-    Connect(#[source] ConnectError),
+    #[error(transparent)]
+    Connect(ConnectError),
     /// A guest did not come into service.
     #[error("cannot start guest {name:?}")]
     Guest {

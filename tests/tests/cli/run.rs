@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use futures_util::StreamExt;
 use rustix::process::Signal;
 use wharf_tests::TestServer;
 
@@ -9,7 +10,11 @@ use crate::command::{Place, Running, target};
 
 /// A guest that answers a message with its payload.
 fn echo() -> String {
-    let guest: PathBuf = target().join("wasm32-wasip2/guest/echo.wasm");
+    guest("echo")
+}
+
+fn guest(name: &str) -> String {
+    let guest: PathBuf = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
     assert!(guest.exists(), "{} is not built: run `cargo xtask guests` first", guest.display());
     guest.to_str().unwrap().to_owned()
 }
@@ -101,4 +106,74 @@ async fn a_server_that_cannot_be_reached_is_a_failure_at_run_time() {
     let ended = Place::new().run(&["run", &echo(), "--subscribe", "a", "--server", &url]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("error: cannot connect to NATS"), "{ended:?}");
+}
+
+/// A host whose guest waits for the answer to a request to `hold`, which has arrived.
+struct Busy {
+    host: Running,
+    held: async_nats::Message,
+    client: async_nats::Client,
+    asked: async_nats::Subscriber,
+    // What the others need until the end.
+    _server: TestServer,
+    _place: Place,
+}
+
+impl Busy {
+    async fn start(drain_timeout: &'static str) -> Self {
+        let server = TestServer::start("").await.unwrap();
+        let client = server.client().await.unwrap();
+        let mut holding = client.subscribe("hold").await.unwrap();
+        let asked = client.subscribe("answers").await.unwrap();
+        let place = Place::new();
+        place.write(
+            "wharf.toml",
+            format!(
+                "[guests.probe]\ncomponent = {:?}\nsubscribe = ['probe']\nrequest = ['hold']\nlimits = {{ time = '60s' }}\n",
+                guest("probe")
+            ),
+        );
+        let mut command = place.command(&["run", "--server", &server.url()]);
+        command.env("NATS_DRAIN_TIMEOUT", drain_timeout);
+        let mut host = Running::start(command);
+        host.says("ready: ").await;
+        let step = r#"{ "do": "request", "subject": "hold", "timeout_ms": 60000 }"#;
+        client.publish_with_reply("probe", "answers", step.into()).await.unwrap();
+        let held = holding.next().await.unwrap();
+        Self { host, held, client, asked, _server: server, _place: place }
+    }
+}
+
+#[tokio::test]
+async fn after_a_signal_what_is_being_handled_is_finished() {
+    let mut busy = Busy::start("60s").await;
+    busy.host.signal(Signal::TERM);
+    busy.host.says("SIGTERM: ").await;
+    busy.client.publish(busy.held.reply.unwrap(), "go on".into()).await.unwrap();
+    let reply = busy.asked.next().await.unwrap();
+    assert!(reply.headers.is_none_or(|headers| headers.get("Nats-Service-Error").is_none()));
+    let (code, said) = busy.host.ends().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("stopped: 1 message handled while stopping, 0 abandoned"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_not_finished_in_time_is_abandoned_and_the_exit_code_says_so() {
+    let mut busy = Busy::start("200ms").await;
+    busy.host.signal(Signal::INT);
+    busy.host.says("SIGINT: ").await;
+    let (code, said) = busy.host.ends().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1 abandoned"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_at_once() {
+    let mut busy = Busy::start("60s").await;
+    busy.host.signal(Signal::TERM);
+    busy.host.says("SIGTERM: ").await;
+    busy.host.signal(Signal::INT);
+    let (code, said) = busy.host.ends().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("SIGINT again: leaving at once"), "{said}");
 }
