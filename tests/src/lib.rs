@@ -1,9 +1,15 @@
 //! What the end-to-end tests share: real nats-servers, the ways to authenticate with them, and waiting for events.
 
+mod jwt;
 pub mod probe;
 mod server;
+mod tls;
+mod wait;
 
+pub use jwt::{JwtUser, Operator};
 pub use server::{TestServer, nats_server};
+pub use tls::{Authority, Identity};
+pub use wait::{PATIENCE, soon, until};
 
 /// The README's example of a program that embeds the host compiles.
 #[cfg(doctest)]

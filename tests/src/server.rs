@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+use wharf::config::ConnectionSettings;
 
-/// How long a server may take to answer, or to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::wait::{PATIENCE, soon};
 
 /// The server's program: `$WHARF_NATS_SERVER`, or else the one on PATH.
 #[must_use]
@@ -26,6 +27,7 @@ pub fn nats_server() -> PathBuf {
 #[derive(Debug)]
 pub struct TestServer {
     port: u16,
+    monitoring: u16,
     directory: TempDir,
     child: Option<Child>,
 }
@@ -45,7 +47,7 @@ impl TestServer {
     /// # Errors
     /// As [`TestServer::start`].
     pub async fn start_in(directory: TempDir, config: &str) -> Result<Self> {
-        let mut server = Self { port: 0, directory, child: None };
+        let mut server = Self { port: 0, monitoring: 0, directory, child: None };
         server.configure(config)?;
         server.spawn().await?;
         Ok(server)
@@ -67,6 +69,30 @@ impl TestServer {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Settings of a connection to this server, impatient ones.
+    #[must_use]
+    pub fn settings(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            servers: vec![self.url()],
+            reconnect_wait: Duration::from_millis(50),
+            drain_timeout: Duration::from_secs(10),
+            ..ConnectionSettings::default()
+        }
+    }
+
+    /// What the server tells of itself, such as `/connz?state=closed`.
+    ///
+    /// # Errors
+    /// When it does not answer in JSON.
+    pub async fn monitor(&self, path: &str) -> Result<serde_json::Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.monitoring)).await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     /// A client without a name or password, besides the one under test.
@@ -93,6 +119,22 @@ impl TestServer {
     pub async fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.reap().await
+    }
+
+    /// Replaces the configuration; it counts from the next start on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, config: &str) -> Result<()> {
+        let dir = self.directory.path().display().to_string();
+        // A server that trusts an operator wants more of a configuration than these tests do, to have JetStream.
+        let jetstream = if config.contains("operator:") {
+            String::new()
+        } else {
+            format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}")
+        };
+        let config = format!("{jetstream}\n{}", config.replace("DIR", &dir));
+        Ok(std::fs::write(self.directory.path().join("nats.conf"), config)?)
     }
 
     /// Starts it again after [`TestServer::stop`] or [`TestServer::kill`], on the same port.
@@ -138,13 +180,6 @@ impl TestServer {
         Ok(std::fs::read_to_string(self.directory.path().join("nats.log"))?)
     }
 
-    fn configure(&self, config: &str) -> Result<()> {
-        let dir = self.directory.path().display().to_string();
-        let config =
-            format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}\n{}", config.replace("DIR", &dir));
-        Ok(std::fs::write(self.directory.path().join("nats.conf"), config)?)
-    }
-
     fn signal(&self, signal: Signal) -> Result<()> {
         let id = self.child.as_ref().and_then(Child::id).context("the server is not running")?;
         let pid = Pid::from_raw(i32::try_from(id)?).context("a process has an id")?;
@@ -153,7 +188,7 @@ impl TestServer {
 
     async fn reap(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the server is not running")?;
-        timeout(PATIENCE, child.wait()).await.context("the server does not stop")??;
+        soon("the server stops", child.wait()).await??;
         Ok(())
     }
 
@@ -162,7 +197,7 @@ impl TestServer {
         let log = std::fs::File::options().create(true).append(true).open(directory.join("nats.log"))?;
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
         let child = Command::new(nats_server())
-            .args(["--addr", "127.0.0.1", "--port", &port, "--config"])
+            .args(["--addr", "127.0.0.1", "--port", &port, "--http_port", "-1", "--config"])
             .arg(directory.join("nats.conf"))
             .arg("--ports_file_dir")
             .arg(directory)
@@ -174,18 +209,19 @@ impl TestServer {
             .context("cannot start nats-server: set WHARF_NATS_SERVER to its program")?;
         let id = child.id().context("a running server has an id")?;
         self.child = Some(child);
-        self.port = self.listening(directory.join(format!("nats-server_{id}.ports"))).await?;
+        (self.port, self.monitoring) =
+            self.listening(directory.join(format!("nats-server_{id}.ports"))).await?;
         Ok(())
     }
 
     /// Waits until the server has written where it listens, and does so.
-    async fn listening(&mut self, ports: PathBuf) -> Result<u16> {
+    async fn listening(&mut self, ports: PathBuf) -> Result<(u16, u16)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(port) = port_of(&ports)
+            if let Some((port, monitoring)) = read_ports(&ports)
                 && TcpStream::connect(("127.0.0.1", port)).await.is_ok()
             {
-                return Ok(port);
+                return Ok((port, monitoring));
             }
             let child = self.child.as_mut().context("the server is not running")?;
             if let Some(status) = child.try_wait()? {
@@ -197,9 +233,9 @@ impl TestServer {
     }
 }
 
-/// Reads `{"nats":["nats://127.0.0.1:4222"], …}`. `None` while it is not complete.
-fn port_of(ports: &Path) -> Option<u16> {
+/// Reads `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://…"], …}`. `None` while it is not complete.
+fn read_ports(ports: &Path) -> Option<(u16, u16)> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(ports).ok()?).ok()?;
-    let url = ports.get("nats")?.get(0)?.as_str()?;
-    url.rsplit_once(':')?.1.parse().ok()
+    let port = |what: &str| ports.get(what)?.get(0)?.as_str()?.rsplit_once(':')?.1.parse().ok();
+    Some((port("nats")?, port("monitoring")?))
 }

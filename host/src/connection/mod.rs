@@ -44,7 +44,7 @@ pub use store::StoreAck;
 use thread::Thread;
 
 /// How long a publish or subscribe waits for room in the client's queue, which fills up while there is no server.
-const QUEUE_WAIT: Duration = Duration::from_secs(5);
+const QUEUE_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a fence waits before it is sent again: it may have been lost together with a connection.
 const FENCE_INTERVAL: Duration = Duration::from_secs(1);

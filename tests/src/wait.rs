@@ -1,0 +1,31 @@
+//! Waiting for events: with a limit, and without sleeping for luck.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long anything may take that must happen. Only a test that fails takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what must happen.
+///
+/// # Errors
+/// When it does not.
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> Result<T> {
+    timeout(PATIENCE, event).await.with_context(|| format!("it did not happen: {what}"))
+}
+
+/// Waits until something is so that nobody tells of: asks again and again.
+///
+/// # Errors
+/// When it does not become so.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "it did not become so: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

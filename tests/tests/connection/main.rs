@@ -1,0 +1,9 @@
+//! The connection, through the connector for Rust callers, against real servers.
+
+mod auth;
+mod drain;
+mod jetstream;
+mod own_server;
+mod pubsub;
+mod recovery;
+mod tls;
