@@ -1,6 +1,7 @@
 //! Key/value against a real server, one server for each test.
 
 mod buckets;
+mod cluster;
 mod errors;
 mod interop;
 mod listing;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, ErrorCode};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
@@ -21,6 +22,10 @@ use crate::connection::{Connection, ConnectionState};
 
 /// A listing's consumer that is not asked for anything for so long is forgotten: nobody listens any more.
 const SCAN_IDLE: Duration = Duration::from_secs(30);
+
+/// What only reads is asked again after this time: a request is lost together with the server that leads the stream.
+const ASK_AGAIN: Duration = Duration::from_millis(2400);
+const READS: [&str; 2] = ["STREAM.INFO", "STREAM.MSG.GET"];
 
 /// Requests about one bucket.
 #[derive(Debug)]
@@ -206,12 +211,18 @@ impl Api {
         T: DeserializeOwned,
     {
         let subject = self.subject(verb, consumer);
-        let within = self.ready(deadline).await?;
-        let answer = self.connection.request(subject.into(), None, body.to_string().into(), within).await;
-        let answer = answer.map_err(|error| match error {
-            Error::NoResponders => Error::Unsupported(no_jetstream("no server answers for it")),
-            other => other,
-        })?;
+        let body = Bytes::from(body.to_string());
+        let answer = loop {
+            let left = self.ready(deadline).await?;
+            let within = if READS.contains(&verb) { left.min(ASK_AGAIN) } else { left };
+            match self.connection.request(subject.as_str().into(), None, body.clone(), within).await {
+                Err(Error::Timeout) if within < left => {}
+                Err(Error::NoResponders) => {
+                    return Err(Error::Unsupported(no_jetstream("no server answers for it")));
+                }
+                answer => break answer?,
+            }
+        };
         let unreadable = |error| Error::Failed(format!("an answer to {verb} that cannot be read: {error}"));
         if let Answer { error: Some(refusal) } =
             serde_json::from_slice(&answer.payload).map_err(unreadable)?

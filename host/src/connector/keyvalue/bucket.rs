@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::api::Api;
 use super::buckets::Shared;
 use super::stored::{Entry, Stored};
-use super::write::{Step, Terms};
+use super::write::{SHORTEST_PAUSE, Step, Terms, rest};
 use super::{TIME_ALLOWED, key, scan};
 use crate::Error;
 use crate::config::Serializer;
@@ -241,18 +241,25 @@ impl Bucket {
         Ok(format!("$KV.{}.{}", self.name(), key::encode(key)?))
     }
 
-    /// Does an operation; once more where the bucket turned out to be gone and could be made again.
+    /// Does an operation; anew where the bucket turned out to be gone and could be made again, or where it is there but
+    /// takes nothing for a moment, because its servers are choosing a leader.
     pub(super) async fn on_stream<T, F>(&self, operation: impl Fn(Instant) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let deadline = Instant::now() + TIME_ALLOWED;
-        match operation(deadline).await {
-            Err(Error::NotFound(_)) => {
-                self.shared.open(self.may_create, deadline).await?;
-                operation(deadline).await
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match operation(deadline).await {
+                Err(Error::NotFound(_)) => self.shared.open(self.may_create, deadline).await?,
+                done => return done,
             }
-            done => done,
+            if !rest(&mut pause, deadline).await {
+                return Err(Error::Unavailable(format!(
+                    "bucket `{}` has no leader; nothing was done",
+                    self.name()
+                )));
+            }
         }
     }
 }

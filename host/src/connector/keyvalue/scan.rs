@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::api::Api;
+use super::write::{SHORTEST_PAUSE, rest};
 use super::{TIME_ALLOWED, key, stored};
 use crate::Error;
 
@@ -72,23 +73,29 @@ impl Listing {
 
     async fn read_messages(&mut self, api: &Api, consumer: &str) -> Result<(), Error> {
         let inbox = api.connection.client().new_inbox();
-        api.ready(Instant::now() + TIME_ALLOWED).await?;
+        let deadline = Instant::now() + TIME_ALLOWED;
+        api.ready(deadline).await?;
         let mut messages = api.connection.subscribe(inbox.as_str().into(), None).await?;
+        let mut pause = SHORTEST_PAUSE;
         while self.pending > 0 {
             let page = self.pending.min(PAGE);
             let request = json!({ "batch": page, "no_wait": true }).to_string();
             let subject = api.subject("CONSUMER.MSG.NEXT", consumer);
             api.connection.publish(subject.into(), Some(inbox.as_str().into()), None, request.into()).await?;
-            self.read_page(page, &mut messages).await?;
+            // In a cluster it takes a moment until the consumer is known to all servers.
+            if !self.read_page(page, &mut messages).await? && !rest(&mut pause, deadline).await {
+                return Err(interrupted("its consumer does not answer"));
+            }
         }
         Ok(())
     }
 
+    /// False where the request did not reach the consumer.
     async fn read_page(
         &mut self,
         page: u64,
         messages: &mut (impl Stream<Item = Message> + Unpin),
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut read = 0;
         while read < page && self.pending > 0 {
             let message = timeout(TIME_ALLOWED, messages.next()).await.map_err(|_| Error::Timeout)?;
@@ -96,8 +103,9 @@ impl Listing {
             match message.status {
                 None | Some(StatusCode::OK) => self.take(&message)?,
                 // That was all there is. What was still to come may have been written anew, and comes later.
-                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) if read > 0 => return Ok(()),
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) if read > 0 => return Ok(true),
                 Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => self.pending = 0,
+                Some(StatusCode::NO_RESPONDERS) => return Ok(false),
                 Some(status) => {
                     let words = message.description.unwrap_or_else(|| status.to_string());
                     return Err(interrupted(&words));
@@ -105,7 +113,7 @@ impl Listing {
             }
             read += 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {

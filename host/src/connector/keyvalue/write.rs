@@ -13,7 +13,7 @@ use super::stored::{EXPIRES, KV_OPERATION, Stored};
 use super::ttl;
 use crate::Error;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(128);
 
 /// What a write asks of the server besides storing the value.
@@ -67,7 +67,11 @@ impl Bucket {
                     Step::Write(value, terms, outcome) => (value, Terms { expected, ..terms }, outcome),
                 };
             match self.put(subject, value, terms, deadline).await {
-                Err(Error::Conflict) => rest(&mut pause, deadline).await?,
+                Err(Error::Conflict) if rest(&mut pause, deadline).await => {}
+                Err(Error::Conflict) => {
+                    let words = "other writers were first, again and again; nothing was written";
+                    return Err(Error::Unavailable(words.to_owned()));
+                }
                 done => return done.map(|revision| (outcome, Some(revision))),
             }
         }
@@ -167,18 +171,17 @@ fn wire_bytes(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>()
 }
 
-/// Waits before the next attempt, so that the other writers get done: a random time, longer with every attempt.
-async fn rest(pause: &mut Duration, deadline: Instant) -> Result<(), Error> {
+/// Waits before the next attempt, so that others get done: a random time, longer with every attempt. False where there
+/// is no time left.
+pub(super) async fn rest(pause: &mut Duration, deadline: Instant) -> bool {
     let share = RandomState::new().hash_one(()) % 1000;
     let this_time = pause.mul_f64(share as f64 / 1000.0);
-    if Instant::now() + this_time >= deadline {
-        return Err(Error::Unavailable(
-            "other writers were first, again and again; nothing was written".to_owned(),
-        ));
+    let in_time = Instant::now() + this_time < deadline;
+    if in_time {
+        tokio::time::sleep(this_time).await;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
     }
-    tokio::time::sleep(this_time).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
-    Ok(())
+    in_time
 }
 
 /// The step that adds to an integer.
