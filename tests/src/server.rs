@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -172,6 +172,17 @@ impl TestServer {
         self.signal(Signal::USR2)
     }
 
+    /// Lets it keep its connections and do nothing.
+    ///
+    /// # Errors
+    /// When the server is not running.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        // It may still answer until it has stopped.
+        waitpid(Some(self.pid()?), WaitOptions::UNTRACED)?;
+        Ok(())
+    }
+
     /// What the server has logged so far.
     ///
     /// # Errors
@@ -181,9 +192,12 @@ impl TestServer {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    fn pid(&self) -> Result<Pid> {
         let id = self.child.as_ref().and_then(Child::id).context("the server is not running")?;
-        let pid = Pid::from_raw(i32::try_from(id)?).context("a process has an id")?;
-        Ok(kill_process(pid, signal)?)
+        Pid::from_raw(i32::try_from(id)?).context("a process has an id")
     }
 
     async fn reap(&mut self) -> Result<()> {

@@ -7,34 +7,20 @@ use anyhow::{Context, Result};
 use futures_util::future::{join_all, try_join_all};
 use wharf::config::{BucketSettings, ConnectionSettings};
 use wharf::{Bucket, Connector, Error};
-
-use super::TestServer;
+use wharf_tests::TestServer;
 
 async fn three_servers() -> Result<Vec<TestServer>> {
     let ports: Vec<u16> = {
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         listeners.into_iter().map(|listener| Ok(listener?.local_addr()?.port())).collect::<Result<_>>()?
     };
-    let routes = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>();
-    let all = routes.join(",");
-    try_join_all(routes.iter().enumerate().map(|(at, route)| {
-        let (name, all) = (format!("s{at}"), &all);
-        async move {
-            TestServer::start_with(&[
-                "--jetstream",
-                "--server_name",
-                &name,
-                "--cluster_name",
-                "c",
-                "--cluster",
-                route,
-                "--routes",
-                all,
-            ])
-            .await
-        }
-    }))
-    .await
+    let servers = ports.iter().enumerate().map(|(at, port)| {
+        let routes: Vec<_> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let routes = routes.join(", ");
+        let cluster = format!("name: c, listen: \"127.0.0.1:{port}\", routes: [{routes}]");
+        async move { TestServer::start(&format!("server_name: s{at}\ncluster {{ {cluster} }}")).await }
+    });
+    try_join_all(servers).await
 }
 
 /// Creates the bucket as soon as the servers have found each other.
@@ -55,7 +41,7 @@ async fn writers_read_what_they_wrote_and_lose_nothing_when_a_server_dies() -> R
     let mut servers = three_servers().await?;
     let (mut connectors, mut buckets) = (Vec::new(), Vec::new());
     for server in &servers {
-        let servers = vec![server.url().to_owned()];
+        let servers = vec![server.url()];
         let connector =
             Connector::connect(ConnectionSettings { servers, ..ConnectionSettings::default() }).await?;
         buckets.push(bucket_of_three(&connector).await?);
@@ -78,7 +64,7 @@ async fn writers_read_what_they_wrote_and_lose_nothing_when_a_server_dies() -> R
     );
 
     let leader = leader(&connectors[0]).await?;
-    servers[leader].kill()?;
+    servers[leader].kill().await?;
     // The two that are left choose a leader, which takes longer than one operation may.
     let bucket = &buckets[(leader + 1) % 3];
     let (sum, tries) = in_time(|| bucket.increment("n", 1)).await?;

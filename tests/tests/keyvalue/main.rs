@@ -5,7 +5,6 @@ mod cluster;
 mod errors;
 mod interop;
 mod listing;
-mod server;
 mod ttl;
 mod values;
 mod writers;
@@ -16,8 +15,7 @@ use anyhow::{Result, bail};
 use async_nats::jetstream;
 use wharf::config::{BucketSettings, ConnectionSettings};
 use wharf::{Bucket, Connector};
-
-use server::TestServer;
+use wharf_tests::TestServer;
 
 /// A server, a connection to it, and a bucket with the default settings.
 async fn bucket() -> Result<(TestServer, Connector, Bucket)> {
@@ -27,13 +25,13 @@ async fn bucket() -> Result<(TestServer, Connector, Bucket)> {
 }
 
 async fn connected() -> Result<(TestServer, Connector)> {
-    let server = TestServer::start().await?;
+    let server = TestServer::start("").await?;
     let connector = connect(&server).await?;
     Ok((server, connector))
 }
 
 async fn connect(server: &TestServer) -> Result<Connector> {
-    let servers = vec![server.url().to_owned()];
+    let servers = vec![server.url()];
     Ok(Connector::connect(ConnectionSettings { servers, ..ConnectionSettings::default() }).await?)
 }
 

@@ -9,16 +9,17 @@
 
 use std::fmt::Write as _;
 
+use super::settings::MAX_NAME_BYTES;
 use crate::Error;
+use crate::config::MAX_SUBJECT_BYTES;
 
-/// Bytes that a key may take on the wire. A subject shares the server's line of 4,096 bytes with a reply subject, and
-/// the server cuts the whole connection where a line is longer.
-const MAX_WIRE_BYTES: usize = 2048;
+/// Bytes that a key may take on the wire: with the longest name of a bucket before it, it still makes a subject.
+const MAX_WIRE_BYTES: usize = MAX_SUBJECT_BYTES - "$KV..".len() - MAX_NAME_BYTES;
 
 /// A key as it travels.
 ///
 /// # Errors
-/// `Invalid` where the key is empty or too long.
+/// `Invalid` where the key is empty, or longer than 768 bytes on the wire.
 pub(super) fn encode(key: &str) -> Result<String, Error> {
     if key.is_empty() {
         return Err(Error::Invalid("a key must not be empty".to_owned()));

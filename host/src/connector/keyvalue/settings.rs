@@ -22,7 +22,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const HEADER_BYTES: u32 = 256;
 const MAX_VALUE_SIZE: &str = "wharf-max-value-size";
 /// Stream names have at most 255 bytes, and `KV_` comes first.
-const MAX_NAME_BYTES: usize = 252;
+pub(super) const MAX_NAME_BYTES: usize = 251;
 
 pub(super) fn stream_name(bucket: &str) -> String {
     format!("KV_{bucket}")
