@@ -8,9 +8,10 @@ use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::figures::{Figures, Quake};
+use crate::figures::{Figures, Network, Quake};
 
-/// The guest's bucket. It holds `events.<network>`, a decimal number, and `largest.<network>`, a JSON object.
+/// The guest's bucket. It holds `events.<network>` and `types.<type>`, decimal numbers, and `largest.<network>`, a JSON
+/// object.
 pub const BUCKET: &str = "quakes";
 
 /// Follows the guest's bucket and its alerts until the figures are as expected, or `within` is over. Returns them as
@@ -73,15 +74,34 @@ fn take(figures: &mut Figures, change: &Entry) -> Result<()> {
         return Ok(());
     }
     let wrong = || format!("the bucket's `{}` is {:?}", change.key, change.value);
-    let Some((kind, network)) = change.key.split_once('.') else { bail!("unknown key: {}", wrong()) };
-    let network = figures.networks.entry(network.to_owned()).or_default();
+    let (kind, name) = change.key.split_once('.').with_context(wrong)?;
+    let number =
+        || anyhow::Ok(std::str::from_utf8(&change.value).with_context(wrong)?.parse().with_context(wrong)?);
     match kind {
-        "events" => {
-            network.events =
-                std::str::from_utf8(&change.value).with_context(wrong)?.parse().with_context(wrong)?
+        "events" => network(figures, name).events = number()?,
+        "largest" => {
+            network(figures, name).largest = Some(serde_json::from_slice(&change.value).with_context(wrong)?)
         }
-        "largest" => network.largest = Some(serde_json::from_slice(&change.value).with_context(wrong)?),
+        "types" => {
+            figures.kinds.insert(decoded(name).with_context(wrong)?, number()?);
+        }
         _ => bail!("unknown key: {}", wrong()),
     }
     Ok(())
+}
+
+fn network<'a>(figures: &'a mut Figures, name: &str) -> &'a mut Network {
+    figures.networks.entry(name.to_owned()).or_default()
+}
+
+/// A part of a key as the guest wrote it: what NATS does not allow in keys travels as `=XX`.
+fn decoded(key: &str) -> Result<String> {
+    let mut parts = key.split('=');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).context("an escape is cut off")?;
+        bytes.push(u8::from_str_radix(code, 16)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Ok(String::from_utf8(bytes)?)
 }

@@ -12,7 +12,9 @@ use crate::figures::Quake;
 pub struct Event {
     /// The network that reported it.
     pub network: String,
-    /// What is counted of it.
+    /// What it was: most were earthquakes.
+    pub kind: String,
+    /// What is kept of it, if it is the largest.
     pub quake: Quake,
     /// Its line of the file: the message's payload.
     pub line: String,
@@ -21,6 +23,8 @@ pub struct Event {
 #[derive(Deserialize)]
 struct Line {
     net: String,
+    #[serde(rename = "type")]
+    kind: String,
     #[serde(flatten)]
     quake: Quake,
 }
@@ -33,9 +37,9 @@ pub fn read(file: &Path) -> Result<Vec<Event>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut events = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let Line { net, quake } = serde_json::from_str(line)
+        let Line { net, kind, quake } = serde_json::from_str(line)
             .with_context(|| format!("{}:{} is no event", file.display(), number + 1))?;
-        events.push(Event { network: net, quake, line: line.to_owned() });
+        events.push(Event { network: net, kind, quake, line: line.to_owned() });
     }
     Ok(events)
 }

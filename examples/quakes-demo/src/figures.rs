@@ -1,6 +1,7 @@
 //! What is counted, and how two counts differ.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -14,12 +15,14 @@ const ALERT: f64 = 4.5;
 pub struct Figures {
     /// By network.
     pub networks: BTreeMap<String, Network>,
+    /// How many events of each type there were.
+    pub kinds: BTreeMap<String, u64>,
     /// The alerts, by the event's id: messages may arrive in any order.
     pub alerts: BTreeMap<String, Quake>,
 }
 
 /// What one network reported.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Network {
     /// How many events.
     pub events: u64,
@@ -38,15 +41,23 @@ pub struct Quake {
     pub place: String,
 }
 
+impl Quake {
+    /// Of two that are equally strong the one with the lesser id counts, whichever came first.
+    fn is_larger_than(&self, other: &Self) -> bool {
+        self.mag > other.mag || (self.mag == other.mag && self.id < other.id)
+    }
+}
+
 impl Figures {
     /// Counts events.
     #[must_use]
     pub fn expected(events: &[Event]) -> Self {
         let mut figures = Self::default();
-        for Event { network, quake, .. } in events {
+        for Event { network, kind, quake, .. } in events {
+            *figures.kinds.entry(kind.clone()).or_default() += 1;
             let network = figures.networks.entry(network.clone()).or_default();
             network.events += 1;
-            if network.largest.as_ref().is_none_or(|largest| quake.mag > largest.mag) {
+            if network.largest.as_ref().is_none_or(|largest| quake.is_larger_than(largest)) {
                 network.largest = Some(quake.clone());
             }
             if quake.mag >= ALERT {
@@ -66,37 +77,28 @@ impl Figures {
     #[must_use]
     pub fn largest(&self) -> Option<&Quake> {
         let largest = self.networks.values().filter_map(|network| network.largest.as_ref());
-        largest.max_by(|one, other| one.mag.total_cmp(&other.mag))
+        largest.reduce(|one, other| if other.is_larger_than(one) { other } else { one })
     }
 
     /// Says for each figure in which `self` differs from what was expected what it is and what it should be.
     #[must_use]
     pub fn differences(&self, expected: &Self) -> Vec<String> {
         let mut all = Vec::new();
-        let none = Network::default();
-        for name in self
-            .networks
-            .keys()
-            .chain(expected.networks.keys().filter(|name| !self.networks.contains_key(*name)))
-        {
-            let is = self.networks.get(name).unwrap_or(&none);
-            let should = expected.networks.get(name).unwrap_or(&none);
-            if is.events != should.events {
-                all.push(format!("network {name}: {} events instead of {}", is.events, should.events));
-            }
-            // Two events may be equally strong: which of them the guest keeps depends on their order of arrival.
-            let magnitude = |network: &Network| network.largest.as_ref().map(|quake| quake.mag);
-            if magnitude(is) != magnitude(should) {
-                all.push(format!(
-                    "network {name}: the largest is {:?} instead of {:?}",
-                    is.largest, should.largest
-                ));
-            }
-        }
-        let missing = expected.alerts.iter().filter(|(id, quake)| self.alerts.get(*id) != Some(quake));
-        all.extend(missing.map(|(id, quake)| format!("no alert, or another one, for {id}: {quake:?}")));
-        let surplus = self.alerts.iter().filter(|(id, _)| !expected.alerts.contains_key(*id));
-        all.extend(surplus.map(|(id, quake)| format!("an alert too many for {id}: {quake:?}")));
+        differ("network", &self.networks, &expected.networks, &mut all);
+        differ("type", &self.kinds, &expected.kinds, &mut all);
+        differ("alert", &self.alerts, &expected.alerts, &mut all);
         all
     }
+}
+
+fn differ<T: fmt::Debug + PartialEq>(
+    what: &str,
+    are: &BTreeMap<String, T>,
+    should: &BTreeMap<String, T>,
+    all: &mut Vec<String>,
+) {
+    let wrong = should.iter().filter(|(name, value)| are.get(*name) != Some(value));
+    all.extend(wrong.map(|(name, value)| format!("{what} {name}: {:?} instead of {value:?}", are.get(name))));
+    let surplus = are.iter().filter(|(name, _)| !should.contains_key(*name));
+    all.extend(surplus.map(|(name, value)| format!("{what} {name}: {value:?} instead of nothing")));
 }

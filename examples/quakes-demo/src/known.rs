@@ -18,6 +18,7 @@ const EVENTS_BY_NETWORK: [(&str, u64); 12] = [
     ("nm", 5),
     ("se", 1),
 ];
+const EVENTS_BY_TYPE: [(&str, u64); 3] = [("earthquake", 1679), ("explosion", 15), ("quarry blast", 13)];
 const EVENTS: u64 = 1707;
 const ALERTS: usize = 85;
 const LARGEST: (&str, f64, &str) = ("us1000chhc", 6.4, "22km NNE of Hualian, Taiwan");
@@ -32,6 +33,10 @@ pub fn check(figures: &Figures) -> Result<()> {
     known.sort_unstable();
     if !networks.clone().eq(known) {
         bail!("events by network: {:?} instead of {known:?}", networks.collect::<Vec<_>>());
+    }
+    let kinds = figures.kinds.iter().map(|(kind, count)| (kind.as_str(), *count));
+    if !kinds.clone().eq(EVENTS_BY_TYPE) {
+        bail!("events by type: {:?} instead of {EVENTS_BY_TYPE:?}", kinds.collect::<Vec<_>>());
     }
     if figures.events() != EVENTS {
         bail!("{} events instead of {EVENTS}", figures.events());

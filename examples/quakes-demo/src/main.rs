@@ -51,7 +51,7 @@ async fn demo() -> Result<()> {
         (Ok(()), Ok(())) => {}
     }
     println!("\nAll figures are right, and the host drained and ended with exit code 0.");
-    try_next(&wharf, &config);
+    try_next(&wharf, &config, &guest);
     Ok(())
 }
 
@@ -93,15 +93,19 @@ async fn stop(host: Wharf) -> Result<()> {
     Ok(())
 }
 
-fn try_next(wharf: &Path, config: &Path) {
-    let (wharf, config) = (shown(wharf), shown(config));
+fn try_next(wharf: &Path, config: &Path, guest: &Path) {
+    let (wharf, config, guest) = (shown(wharf), shown(config), shown(guest));
+    let server = std::env::var_os("WHARF_NATS_SERVER")
+        .map_or(String::new(), |server| format!("WHARF_NATS_SERVER={} ", shown(Path::new(&server))));
     println!(
-        "\nTry next:
-  {wharf} run --config {config}
+        "
+Try next:
+  {server}{wharf} run --config {config}
       the same host, until Ctrl-C; what was counted is still there
-  {wharf} inspect FILE.wasm
-      what a component wants from its host, in words
-  README.md, \"Your first guest\": one of your own, in ten lines"
+  {wharf} inspect {guest}
+      what the guest wants from its host, in words
+  README.md, \"Your first guest\"
+      one of your own"
     );
 }
 

@@ -20,6 +20,8 @@ pub fn table(figures: &Figures) -> String {
         let _infallible = writeln!(text, "{name:<7} {:>7} {mag:>8}  {place}", network.events);
     }
     let _infallible = writeln!(text, "{:<7} {:>7}", "all", figures.events());
+    let kinds: Vec<_> = figures.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let _infallible = writeln!(text, "\nby type: {}", kinds.join(", "));
     text
 }
 
