@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use async_nats::jetstream::stream;
 use wharf::config::{BucketSettings, Storage};
-use wharf::{Connector, Error};
+use wharf::{Connector, Error, Host};
+use wharf_tests::TestServer;
 
 use super::{bucket, connect, connected, jetstream, with_history};
 
@@ -27,6 +28,20 @@ async fn a_bucket_that_does_not_exist_is_made_only_where_that_is_allowed() -> Re
 async fn the_default_bucket_is_meant_where_none_is_named() -> Result<()> {
     let (_server, connector) = connected().await?;
     assert_eq!(connector.bucket(None).await?.name(), "default");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bucket_is_made_on_first_use_with_the_settings_that_are_configured_for_it() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let mut config = wharf_tests::probe::config(&server);
+    config.buckets.insert("places".to_owned(), with_history(7));
+    let host = Host::builder(config).start().await?;
+    host.connector().bucket(Some("places")).await?;
+    assert_eq!(stream_config(host.connector(), "places").await?.max_messages_per_subject, 7);
+    host.connector().bucket(Some("others")).await?;
+    assert_eq!(stream_config(host.connector(), "others").await?.max_messages_per_subject, 1);
+    host.shutdown().await;
     Ok(())
 }
 
