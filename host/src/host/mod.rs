@@ -2,6 +2,7 @@
 
 mod running;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 
@@ -67,6 +68,8 @@ pub struct DrainReport {
     pub abandoned: u64,
     /// Messages that were handed back to their stream, for another host.
     pub returned: u64,
+    /// What has happened to each guest, from its start to its end.
+    pub guests: BTreeMap<String, GuestStats>,
     /// What else went wrong: a server that could not be reached for the last round trip, a guest whose `stop` failed.
     pub problems: Vec<String>,
 }

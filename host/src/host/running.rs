@@ -50,13 +50,14 @@ impl Handles {
     pub(super) async fn lost(&self) -> String {
         let mut state = self.connection.state();
         let connection_lost = async {
-            match state.wait_for(|state| matches!(state, ConnectionState::Lost(_))).await.as_deref() {
-                Ok(ConnectionState::Lost(why)) => format!("the connection to NATS is lost: {why}"),
-                _ => std::future::pending().await,
-            }
+            let lost = state.wait_for(|state| matches!(state, ConnectionState::Lost(_))).await;
+            lost.map(|state| match &*state {
+                ConnectionState::Lost(why) => format!("the connection to NATS is lost: {why}"),
+                _ => "the connection to NATS is lost".to_owned(),
+            })
         };
         tokio::select! {
-            why = connection_lost => why,
+            Ok(why) = connection_lost => why,
             why = self.server_died.clone() => why,
         }
     }
@@ -228,11 +229,11 @@ impl Running {
             let drained = running.dispatcher.drain(settled, deadline).await;
             report.finished += drained.finished;
             report.abandoned += drained.abandoned;
+            let name = running.guest.name();
             if let Err(why) = running.guest.stop(deadline).await {
-                report
-                    .problems
-                    .push(format!("guest {:?} did not stop in order: {why}", running.guest.name()));
+                report.problems.push(format!("guest {name:?} did not stop in order: {why}"));
             }
+            report.guests.insert(name.to_string(), running.guest.counters().snapshot());
         }
         drop(self.guests);
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
