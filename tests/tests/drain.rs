@@ -65,12 +65,12 @@ impl Load {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// How many messages the server has sent to the last host that closed its connection.
+    /// How many messages the server has sent to the last host that closed its connection (state 1).
     async fn sent_to_last(&self) -> Result<u64> {
-        let options = json!({ "state": "closed", "acc": "APP", "limit": 10_000 }).to_string();
+        let options = json!({ "state": 1, "acc": "APP", "limit": 1024 }).to_string();
         let reply = self.witness.request("$SYS.REQ.SERVER.PING.CONNZ", options.into()).await?;
         let answer: Value = serde_json::from_slice(&reply.payload)?;
-        let closed = answer["data"]["connections"].as_array().context("connections")?;
+        let closed = answer["data"]["connections"].as_array().with_context(|| answer.to_string())?;
         let hosts = closed.iter().filter(|connection| connection["name"] == "wharf");
         let last = hosts.max_by_key(|connection| connection["cid"].as_u64()).context("no host has closed")?;
         last["out_msgs"].as_u64().context("a number")
