@@ -71,11 +71,12 @@ impl TestServer {
         self.directory.path()
     }
 
-    /// Settings of a connection to this server, impatient ones.
+    /// Settings of a connection to this server: impatient, but it tries for ever.
     #[must_use]
     pub fn settings(&self) -> ConnectionSettings {
         ConnectionSettings {
             servers: vec![self.url()],
+            max_reconnect: None,
             reconnect_wait: Duration::from_millis(50),
             drain_timeout: Duration::from_secs(10),
             ..ConnectionSettings::default()
@@ -127,8 +128,8 @@ impl TestServer {
     /// When it cannot be written.
     pub fn configure(&self, config: &str) -> Result<()> {
         let dir = self.directory.path().display().to_string();
-        // A server that trusts an operator wants more of a configuration than these tests do, to have JetStream.
-        let jetstream = if config.contains("operator:") {
+        // A server that trusts an operator, or one of a cluster, wants more of a configuration to have JetStream.
+        let jetstream = if config.contains("operator:") || config.contains("cluster {") {
             String::new()
         } else {
             format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}")

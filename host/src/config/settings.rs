@@ -15,7 +15,7 @@ use super::server_url::Redacted;
 pub struct ConnectionSettings {
     /// The servers, as `nats://host:port` or `tls://host:port`. Never empty.
     pub servers: Vec<String>,
-    /// How many tries to reconnect after a connection was lost. `None` is unlimited, 0 is never.
+    /// How many times every server is tried after a connection was lost. `None` is unlimited, 0 is never.
     pub max_reconnect: Option<u32>,
     /// The wait between two passes over the servers; a little jitter is added.
     pub reconnect_wait: Duration,

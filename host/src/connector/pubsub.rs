@@ -163,7 +163,10 @@ impl Connector {
         let subject = self.on_wire(subject);
         let inbound = self.shared.connection.subscribe(subject, queue.map(str::to_owned)).await?;
         let mut subscriptions = locked(&self.shared.subscriptions);
-        subscriptions.retain(|stopper: &Stopper| !stopper.is_gone());
+        // Looked through only before it would grow, so that many subscriptions stay cheap.
+        if subscriptions.len() == subscriptions.capacity() {
+            subscriptions.retain(|stopper: &Stopper| !stopper.is_gone());
+        }
         subscriptions.push(inbound.stopper());
         Ok(RawSubscription { inbound, reader: Some(reader) })
     }

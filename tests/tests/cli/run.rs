@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use futures_util::StreamExt;
 use rustix::process::Signal;
-use wharf_tests::TestServer;
+use wharf_tests::{TestServer, soon};
 
 use crate::command::{Place, Running, target};
 
@@ -33,6 +33,26 @@ async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("SIGTERM: ") && said.contains("stopped: "), "{said}");
     assert!(async_nats::connect(url).await.is_err(), "the server has ended, too");
+}
+
+/// The kernel sees to it. Elsewhere the server stays until it is stopped by hand, and holds on to its data.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_that_is_killed_takes_its_server_with_it() {
+    let place = Place::new();
+    let guest = echo();
+    let arguments = ["run", &guest, "--subscribe", "echo.*"];
+    let mut host = Running::start(place.command(&arguments));
+    let ready = host.says("ready: 1 guest, nats://127.0.0.1:").await;
+    let url = ready.rsplit_once(", ").unwrap().1.to_owned();
+    host.signal(Signal::KILL);
+    host.ends().await;
+    let gone = async { while async_nats::connect(&url).await.is_ok() {} };
+    soon("the server ends", gone).await.unwrap();
+    let mut host = Running::start(place.command(&arguments));
+    host.says("ready: 1 guest, nats://127.0.0.1:").await;
+    host.signal(Signal::TERM);
+    assert_eq!(host.ends().await.0, Some(0));
 }
 
 #[tokio::test]

@@ -162,11 +162,7 @@ async fn a_credentials_file_that_was_renewed_is_used_to_reconnect() -> Result<()
 #[tokio::test]
 async fn a_server_that_refuses_us_twice_on_reconnect_is_given_up() -> Result<()> {
     let mut server = TestServer::start("authorization { token: before }").await?;
-    let settings = ConnectionSettings {
-        auth: Auth::Token(Secret::new("before")),
-        max_reconnect: None,
-        ..server.settings()
-    };
+    let settings = ConnectionSettings { auth: Auth::Token(Secret::new("before")), ..server.settings() };
     let connector = Connector::connect(settings).await?;
     server.stop().await?;
     server.configure("authorization { token: after }")?;

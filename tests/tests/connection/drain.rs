@@ -128,7 +128,7 @@ async fn a_subscription_that_nobody_reads_holds_it_up_until_the_drain_timeout() 
 async fn it_also_ends_without_a_server() -> Result<()> {
     let mut server = TestServer::start("").await?;
     let drain_timeout = Duration::from_millis(300);
-    let settings = ConnectionSettings { drain_timeout, max_reconnect: None, ..server.settings() };
+    let settings = ConnectionSettings { drain_timeout, ..server.settings() };
     let connector = Connector::connect(settings).await?;
     let mut messages = connector.subscribe_raw("numbers", None).await?;
     server.stop().await?;

@@ -96,6 +96,29 @@ async fn the_next_server_takes_over() -> Result<()> {
     Ok(())
 }
 
+/// A server of a cluster, with routes to these.
+async fn cluster_member(routes: &str) -> Result<TestServer> {
+    TestServer::start(&format!("cluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}"))
+        .await
+}
+
+#[tokio::test]
+async fn a_server_that_the_first_one_tells_of_takes_over() -> Result<()> {
+    let mut first = cluster_member("").await?;
+    let route = first.monitor("/varz").await?["cluster"]["cluster_port"].clone();
+    let second = cluster_member(&format!("\"nats://127.0.0.1:{route}\"")).await?;
+    soon("the cluster forms", async {
+        while first.client().await?.server_info().connect_urls.len() < 2 {}
+        anyhow::Ok(())
+    })
+    .await??;
+    let connector = Connector::connect(first.settings()).await?;
+    first.stop().await?;
+    connected(&connector, 2).await?;
+    assert_eq!(connector.client().server_info().port, port(&second));
+    Ok(())
+}
+
 fn port(server: &TestServer) -> u16 {
     server.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
@@ -195,29 +218,9 @@ async fn zero_reconnects_is_never() -> Result<()> {
 }
 
 #[tokio::test]
-async fn tries_are_counted_anew_after_each_success() -> Result<()> {
-    let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings {
-        max_reconnect: Some(3),
-        reconnect_wait: Duration::from_millis(300),
-        ..server.settings()
-    };
-    let connector = Connector::connect(settings).await?;
-    for times in 2..7 {
-        server.restart().await?;
-        connected(&connector, times).await?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn unlimited_reconnects_outlast_a_server_that_is_away_for_long() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings {
-        max_reconnect: None,
-        reconnect_wait: Duration::from_millis(1),
-        ..server.settings()
-    };
+    let settings = ConnectionSettings { reconnect_wait: Duration::from_millis(1), ..server.settings() };
     let connector = Connector::connect(settings).await?;
     server.stop().await?;
     let broken = TcpListener::bind(server.address()).await?;
@@ -232,7 +235,7 @@ async fn unlimited_reconnects_outlast_a_server_that_is_away_for_long() -> Result
 #[tokio::test]
 async fn publishing_without_a_server_fails_when_nothing_more_can_be_queued() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { max_reconnect: None, ..server.settings() };
+    let settings = ConnectionSettings { ..server.settings() };
     let connector = Connector::connect(settings).await?;
     server.stop().await?;
     connector.state().wait_for(|state| *state == ConnectionState::Disconnected).await?;
