@@ -127,3 +127,70 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> IntoError for E {
         Error::retry(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Json, Raw};
+    use crate::message::Reply;
+
+    /// As the attribute puts it.
+    macro_rules! replied {
+        ($returned:expr) => {
+            (|| Returned(Returned($returned).result()?).reply())()
+                .map(|reply| reply.map(|reply| reply.payload))
+        };
+    }
+
+    fn message(payload: &str) -> Message {
+        let (subject, payload) = ("orders.new".to_owned(), payload.as_bytes().to_vec());
+        Message { subject, reply_to: None, headers: vec![], payload, delivery: None }
+    }
+
+    #[test]
+    fn nothing_returned_is_no_reply() {
+        let nothing: [Handled; 3] = [
+            (|| Returned(Returned(()).result()?).reply())(),
+            (|| Returned(Returned(Ok::<(), Error>(())).result()?).reply())(),
+            (|| Returned(Returned(Ok::<Option<u8>, Error>(None)).result()?).reply())(),
+        ];
+        assert!(nothing.iter().all(|handled| matches!(handled, Ok(None))));
+    }
+
+    #[test]
+    fn a_value_returned_is_the_reply() {
+        assert_eq!(replied!(Json(7)).ok(), Some(Some(b"7".to_vec())));
+        assert_eq!(replied!(Some(Raw(b"seven"))).ok(), Some(Some(b"seven".to_vec())));
+        assert_eq!(replied!(Ok::<_, CallError>(Json("x"))).ok(), Some(Some(br#""x""#.to_vec())));
+        assert_eq!(replied!(Ok::<_, String>(Some(Json(1.5)))).ok(), Some(Some(b"1.5".to_vec())));
+    }
+
+    #[test]
+    fn a_reply_keeps_its_headers() {
+        let reply = Reply::new(&Json(7)).map(|reply| reply.header("Unit", "km"));
+        let sent: Handled = (|| Returned(Returned(reply).result()?).reply())();
+        assert!(matches!(sent, Ok(Some(reply)) if reply.headers == [("Unit".to_owned(), "km".to_owned())]));
+    }
+
+    #[test]
+    fn errors_of_every_kind_become_the_sdks() {
+        assert!(replied!(Err::<(), _>(Error::reject("never"))).is_err_and(|error| error.is_reject()));
+        assert!(replied!(Err::<(), _>("later")).is_err_and(|error| !error.is_reject()));
+        assert!(replied!(Err::<u8, _>(CallError::Timeout)).is_err_and(|error| !error.is_reject()));
+        let boxed: Box<dyn StdError + Send + Sync> = "later".into();
+        assert!(replied!(Err::<Option<u8>, _>(boxed)).is_err_and(|error| error.to_string() == "later"));
+    }
+
+    #[test]
+    fn parameters_are_the_payload_and_the_message() {
+        let message = message("41");
+        assert_eq!(argument::<Json<u8>>(&message).ok(), Some(Json(41)));
+        assert_eq!(argument::<&Message>(&message).ok().map(|message| &*message.subject), Some("orders.new"));
+    }
+
+    #[test]
+    fn a_payload_of_another_type_is_rejected() {
+        let error = argument::<Json<u8>>(&message("4100")).expect_err("is no u8");
+        assert!(error.is_reject(), "{error:?}");
+    }
+}
