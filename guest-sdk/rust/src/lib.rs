@@ -59,6 +59,7 @@ pub mod prelude {
 pub mod __private {
     pub use crate::bindings::{handling, living};
     pub use crate::handler::{Handled, Handler, NotResult, Replies, Returned, argument};
+    pub use crate::lifecycle::Lifecycle;
     pub use crate::message::Message;
 }
 

@@ -84,6 +84,9 @@ fn handler_of(function: &ItemFn) -> Result<Tokens> {
                 }
             }
 
+            // Elsewhere than in a component, where its names mean nothing to the linker, it is used all the same.
+            const _: fn(&sdk::Message) -> sdk::Handled = <__Guest as sdk::Handler>::handle;
+            #[cfg(target_arch = "wasm32")]
             sdk::handling::export_handler!(__Guest with_types_in sdk::handling);
         };
     })
@@ -121,6 +124,8 @@ fn lifecycle_of(implementation: &ItemImpl) -> Result<Tokens> {
         const _: () = {
             use ::wharf_guest::__private as sdk;
             type __Guest = #guest;
+            const _: fn() = <__Guest as sdk::Lifecycle>::stop;
+            #[cfg(target_arch = "wasm32")]
             sdk::living::export_lifecycle!(__Guest with_types_in sdk::living);
         };
     })
