@@ -119,7 +119,7 @@ fn note(guest: &Guest, subject: &str, outcome: &Outcome) {
         FailureKind::Trap => {
             counters.trapped.add_one();
             let backtrace = backtrace.as_deref().unwrap_or_default();
-            tracing::error!(guest = %name, subject, backtrace, "the guest trapped: {reason}");
+            tracing::error!(guest = %name, subject, %backtrace, "the guest trapped: {reason}");
         }
         FailureKind::Timeout => {
             counters.timed_out.add_one();

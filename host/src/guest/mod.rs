@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use tokio::time::Instant;
+use wasmtime::WasmBacktrace;
 
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
@@ -178,6 +179,8 @@ impl Guest {
         } else {
             root
         };
-        Failure { kind: FailureKind::Trap, reason, backtrace: Some(format!("{error:?}")) }
+        // Only where in the guest: the host's own frames say nothing about it, and take long to name.
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+        Failure { kind: FailureKind::Trap, reason, backtrace }
     }
 }
