@@ -244,6 +244,9 @@ impl Connection {
 
     /// Waits for room in the client's queue, but not for ever. There nearly always is room: only then a timer is made.
     async fn promptly<T>(&self, command: impl Future<Output = T>) -> Result<T, Error> {
+        if self.0.shared.is_over() {
+            return Err(self.unavailable());
+        }
         let mut command = std::pin::pin!(command);
         let first = std::future::poll_fn(|context| Poll::Ready(command.as_mut().poll(context))).await;
         match first {

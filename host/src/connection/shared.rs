@@ -1,6 +1,6 @@
 //! What the connection's thread and its callers share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_nats::Statistics;
@@ -56,6 +56,8 @@ pub struct ConnectionCounters {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: watch::Sender<ConnectionState>,
+    /// The state is final. Apart from it, for a look that costs nothing.
+    over: AtomicBool,
     pub(super) inbox: Inbox,
     /// Tells the thread to end.
     pub(super) stop: CancellationToken,
@@ -70,6 +72,7 @@ impl Shared {
     pub(super) fn new() -> Self {
         Self {
             state: watch::Sender::new(ConnectionState::Disconnected),
+            over: AtomicBool::new(false),
             inbox: Inbox::new(),
             stop: CancellationToken::new(),
             statistics: OnceLock::new(),
@@ -121,6 +124,11 @@ impl Shared {
         self.inbox.abandon();
     }
 
+    /// Lost for good, or closed. The client may take commands a moment longer, and drops them.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     /// Connects that succeeded. 0 until the first one is complete.
     pub(super) fn connects(&self) -> u64 {
         self.statistics.get().map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed))
@@ -150,6 +158,7 @@ impl Shared {
         self.state.send_if_modified(|now| {
             let is_news = !now.is_final() && *now != state;
             if is_news {
+                self.over.store(state.is_final(), Ordering::Release);
                 *now = state;
             }
             is_news

@@ -278,6 +278,5 @@ async fn a_connector_that_is_dropped_leaves_the_server() -> Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await??;
-    assert!(kept.publish("a", "".into()).await.is_err(), "the client has ended");
-    Ok(())
+    soon("the client ends", async { while kept.publish("a", "".into()).await.is_ok() {} }).await
 }
