@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
@@ -166,8 +167,15 @@ fn from_json<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, CallError> 
 }
 
 fn from_msgpack<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, CallError> {
-    rmp_serde::from_slice(payload)
-        .map_err(|error| CodecError::new("read the payload as", "MessagePack", error).into())
+    let wrong = |cause: &dyn Display| CodecError::new("read the payload as", "MessagePack", cause);
+    let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+    let value = T::deserialize(&mut reader).map_err(|error| wrong(&error))?;
+    // Without a look at what follows, JSON would pass for a number: each of its bytes is one. Only where nothing
+    // follows is there no marker to read.
+    match bool::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(wrong(&"more follows the value").into()),
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +210,16 @@ mod tests {
         let payload = message.encode().expect("encodes");
         assert_eq!(*payload, *b"\x82\xa2id\xa2a7\xa5count\x03");
         assert_eq!(Msgpack::<Order<'_>>::decode(&payload), Ok(Msgpack(ORDER)));
+    }
+
+    #[test]
+    fn messagepack_is_one_value_and_nothing_more() {
+        for payload in [&b"{}"[..], b"41", b"\x07\x92", b"\x07\xc1"] {
+            let error = Msgpack::<u8>::decode(payload).expect_err("more than one byte");
+            assert_eq!(error.to_string(), "cannot read the payload as MessagePack: more follows the value");
+        }
+        assert_eq!(Msgpack::<u8>::decode(b"\x07"), Ok(Msgpack(7)));
+        assert_eq!(Msgpack::<Option<u8>>::decode(b"\xc0"), Ok(Msgpack(None)));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn request<R: for<'a> FromMessage<'a>>(
 /// Subscribes the guest (not this instance) to a subject; its handler gets the messages. Doing it again does nothing.
 ///
 /// # Errors
-/// What [`CallError`] names.
+/// [`CallError::Denied`] without a grant to subscribe itself, and what else [`CallError`] names.
 pub fn subscribe(subject: &str) -> Result<(), CallError> {
     Subscription::to(subject).start()
 }
