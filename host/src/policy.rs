@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn nothing_is_granted_by_default() {
-        let denied = policy(None, vec![]).check(Action::Publish, "a").unwrap_err();
+        let denied = policy(None, vec![]).check(Action::Publish, "a").expect_err("nothing is granted");
         assert!(denied.to_string().contains("`publish`"), "{denied}");
     }
 

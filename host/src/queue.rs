@@ -115,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_can_be_taken_after_closing_and_then_it_ends() {
         let queue = Queue::new(2, 100);
-        queue.push(1, 1).unwrap();
+        assert!(queue.push(1, 1).is_ok());
         queue.close();
         assert!(queue.push(2, 1).is_err());
         assert_eq!(queue.pop().await, Some(1));
@@ -142,7 +142,7 @@ mod tests {
         let readers = futures_util::future::join_all(readers);
         let writer = async {
             for item in 0..1000 {
-                queue.push(item, 1).unwrap();
+                assert!(queue.push(item, 1).is_ok());
                 if item % 7 == 0 {
                     tokio::task::yield_now().await;
                 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wharf::Host;
-use wharf::config::{Config, ConnectionSettings, GuestSettings};
+use wharf::config::{Config, ConnectionSettings, GuestSettings, HostSettings};
 
 use crate::TestServer;
 
@@ -35,15 +35,14 @@ pub fn config(server: &TestServer) -> Config {
         let target = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(3).map(PathBuf::from));
         target.unwrap_or_default().join("test-cache")
     });
-    let mut config = Config::default();
-    config.nats = ConnectionSettings {
+    let nats = ConnectionSettings {
         servers: vec![server.url()],
         reconnect_wait: Duration::from_millis(50),
         drain_timeout: Duration::from_secs(20),
         ..ConnectionSettings::default()
     };
-    config.host.cache = Some(cache.clone());
-    config
+    let host = HostSettings { cache: Some(cache.clone()), ..HostSettings::default() };
+    Config { nats, host, ..Config::default() }
 }
 
 /// The probe, subscribed to `probe`.

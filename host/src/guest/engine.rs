@@ -89,7 +89,7 @@ fn compile_cache(directory: Option<&Path>) -> Option<Cache> {
     let opened = private_directory(&directory).and_then(|directory| {
         let mut config = CacheConfig::new();
         config.with_directory(directory);
-        Ok(Cache::new(config)?)
+        Cache::new(config)
     });
     opened
         .inspect_err(|error| {

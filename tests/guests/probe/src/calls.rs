@@ -14,6 +14,7 @@ type Outcome = Result<Value, Value>;
 /// Does it, and says what came of it.
 pub(crate) fn run(step: Step) -> Outcome {
     match step {
+        Step::All { steps } => Ok(steps.into_iter().map(|step| said(run(step))).collect()),
         Step::Publish(message) => publish(message),
         Step::Request(message) => request(message),
         Step::Subscribe(s) => told(pubsub::subscribe(&s.subject, options(&s).as_ref())),
@@ -37,6 +38,14 @@ pub(crate) fn run(step: Step) -> Outcome {
             misbehave::run(step)
         }
         step => keyvalue(step).map_err(error),
+    }
+}
+
+/// What came of a step, as the reply says it.
+pub(crate) fn said(outcome: Outcome) -> Value {
+    match outcome {
+        Ok(value) => json!({ "ok": value }),
+        Err(error) => json!({ "error": error }),
     }
 }
 

@@ -92,9 +92,5 @@ fn describe(message: &Message, has_delivery: bool) -> Value {
 }
 
 fn answer(result: Result<Value, Value>) -> Option<Reply> {
-    let answer = match result {
-        Ok(value) => json!({ "ok": value }),
-        Err(error) => json!({ "error": error }),
-    };
-    Some(Reply { headers: Vec::new(), payload: answer.to_string().into_bytes() })
+    Some(Reply { headers: Vec::new(), payload: calls::said(result).to_string().into_bytes() })
 }

@@ -22,6 +22,10 @@ pub(crate) enum Step {
         text: String,
     },
     Describe,
+    /// One after the other; the reply has what came of each.
+    All {
+        steps: Vec<Step>,
+    },
     // pubsub
     Publish(Message),
     Request(Message),
