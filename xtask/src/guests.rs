@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use crate::workspace::{Workspace, entries, folders};
 use crate::{Result, process, python, toolchain};
 
-/// The compiler for Python guests, and its version.
-const COMPONENTIZE_PY: (&str, &str) = ("componentize-py", "0.25.1");
+/// The compiler for Python guests. Each guest's `requirements.txt` has its version.
+const COMPONENTIZE_PY: &str = "componentize-py";
 
 /// Builds every guest that is written in Rust: `examples/*-rust` and `tests/guests/*`. Returns their folder.
 pub(crate) fn build_rust(workspace: &Workspace) -> Result<PathBuf> {
@@ -45,15 +45,15 @@ fn package_name(manifest: &Path) -> Result<String> {
     name.map(str::to_owned).ok_or_else(|| format!("{} has no line `name = \"…\"`", manifest.display()))
 }
 
-/// Compiles `app.py` of a folder to `target/guests/<folder>.wasm`, unless that is newer than all that it is made of.
+/// Compiles `app.py` of a folder `WORLD-python`, which has its world in `wit`, to `target/guests/<folder>.wasm`, unless
+/// that is newer than all that it is made of.
 fn componentize(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
-    let (name, version) = COMPONENTIZE_PY;
-    let tool = python::package(workspace, name, version)
+    let version = required_version(&folder.join("requirements.txt"))?;
+    let tool = python::package(workspace, COMPONENTIZE_PY, &version)
         .map_err(|why| format!("the compiler for Python guests is missing, and {why}"))?;
-    let wit = workspace.root.join("wit");
-    let stem = folder.file_name().unwrap_or_default().to_string_lossy();
-    let component = workspace.target.join("guests").join(format!("{stem}.wasm"));
-    let made_of = newest(&tool)?.max(newest(&wit)?).max(newest(folder)?);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let component = workspace.target.join("guests").join(format!("{name}.wasm"));
+    let made_of = newest(&tool)?.max(newest(folder)?);
     if fs::metadata(&component).and_then(|data| data.modified()).is_ok_and(|made| made >= made_of) {
         return Ok(component);
     }
@@ -61,24 +61,42 @@ fn componentize(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(output).map_err(|error| format!("cannot make {}: {error}", output.display()))?;
     // Made under another name and moved: an interrupted run leaves no half component behind.
     let unfinished = component.with_extension(format!("{}.part", std::process::id()));
-    let mut componentize = python::python()?;
-    componentize
+    let mut compiler = python::python()?;
+    compiler
         .env("PYTHONPATH", &tool)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(tool.join("bin/componentize-py"));
-    componentize.arg("-d").arg(&wit).args(["-w", "guest", "componentize", "app", "-p"]).arg(folder);
-    process::run(componentize.arg("-o").arg(&unfinished))?;
+    compiler.arg("-d").arg(folder.join("wit")).args(["-w", name.trim_end_matches("-python")]);
+    compiler.args(["componentize", "app", "-p"]).arg(folder).arg("-o").arg(&unfinished);
+    process::run(&mut compiler)?;
     fs::rename(&unfinished, &component)
         .map_err(|error| format!("cannot make {}: {error}", component.display()))?;
     Ok(component)
 }
 
-/// When the newest file in a folder was changed.
+/// The version in the line `componentize-py==0.25.1`.
+fn required_version(requirements: &Path) -> Result<String> {
+    let text = read(requirements)?;
+    let mut lines = text.lines().map(str::trim);
+    let version = lines.find_map(|line| line.strip_prefix(COMPONENTIZE_PY)?.strip_prefix("=="));
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{} has no line `{COMPONENTIZE_PY}==VERSION`", requirements.display()))
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
+/// When the newest file in a folder was changed. What is hidden, such as a virtual environment, is no part of it.
 fn newest(folder: &Path) -> Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
-    for path in entries(folder)?.iter().filter(|path| !path.ends_with("__pycache__")) {
-        let changed = if path.is_dir() { self::newest(path)? } else { modified(path)? };
-        newest = newest.max(changed);
+    for path in entries(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || name == "__pycache__" {
+            continue;
+        }
+        newest = newest.max(if path.is_dir() { self::newest(&path)? } else { modified(&path)? });
     }
     Ok(newest)
 }
