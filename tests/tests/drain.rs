@@ -218,6 +218,43 @@ async fn what_is_not_finished_within_the_drain_timeout_is_abandoned_and_reported
 }
 
 #[tokio::test]
+async fn a_guest_that_takes_all_the_time_leaves_the_others_theirs() -> Result<()> {
+    let mut other = probe()?;
+    let (probe, _held) = held(|config| {
+        config.nats.drain_timeout = Duration::from_secs(2);
+        other.subscribe.clear();
+        other.request = vec!["bye".into()];
+        other.config.insert("stop".to_owned(), json!([{ "do": "request", "subject": "bye" }]).to_string());
+        config.guests.insert("the-other".to_owned(), other);
+    })
+    .await?;
+    let mut farewells = probe.client.subscribe("bye").await?;
+    probe.client.flush().await?;
+    let stopping = tokio::spawn(probe.host.shutdown());
+    let bye = tokio::time::timeout(PATIENCE, farewells.next()).await?.context("no farewell")?;
+    probe.client.publish(bye.reply.context("a reply subject")?, "bye".into()).await?;
+    let report = stopping.await?;
+    assert_eq!(report.abandoned, 1, "{report:?}");
+    assert!(!report.problems.iter().any(|problem| problem.contains("the-other")), "{report:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_stops_in_time_though_the_client_takes_no_orders() -> Result<()> {
+    let mut probe = Probe::start(|config, _, _| {
+        config.nats.max_reconnect = None;
+        config.nats.drain_timeout = Duration::from_millis(300);
+    })
+    .await?;
+    probe.server.kill().await?;
+    // Without a server the client's queue fills up, until it takes nothing more: not even the end of a subscription.
+    while probe.host.connector().publish("x", &1).await.is_ok() {}
+    let report = tokio::time::timeout(PATIENCE, probe.host.shutdown()).await?;
+    assert!(!report.problems.is_empty(), "{report:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn dropping_the_host_drains_it_too() -> Result<()> {
     let (probe, held) = held(|_| {}).await?;
     let mut answers = probe.client.subscribe("answers").await?;

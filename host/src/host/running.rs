@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join_all};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use super::{DrainReport, GuestError, StartError};
 use crate::config::{Config, GuestSettings};
 use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Drained};
 use crate::guest::{Engine, Guest, Loaded, Template};
 use crate::imports;
 use crate::metrics::GuestCounters;
@@ -214,23 +214,21 @@ impl Running {
         let deadline = Instant::now() + self.drain_timeout;
         let mut report = DrainReport::default();
         let settled: Vec<_> = self.guests.iter().map(|running| running.dispatcher.settled()).collect();
-        let mut stoppers = Vec::new();
-        for running in &self.guests {
-            stoppers.extend(running.subjects.stoppers().await);
-        }
-        let connection = &self.connection;
-        if let Err(error) = connection.quiesce(&stoppers, self.drain_timeout).await {
+        let stoppers = join_all(self.guests.iter().map(|running| running.subjects.stoppers())).await.concat();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Err(error) = self.connection.quiesce(&stoppers, left).await {
             report.problems.push(format!("messages on their way may be lost: {error}"));
         }
-        for running in &self.guests {
-            running.subjects.finish().await;
-        }
-        for (running, settled) in self.guests.iter_mut().zip(settled) {
-            let drained = running.dispatcher.drain(settled, deadline).await;
+        join_all(self.guests.iter().map(|running| running.subjects.finish())).await;
+        // All at once: a guest that takes all the time leaves the others theirs.
+        let ends =
+            self.guests.iter_mut().zip(settled).map(|(running, settled)| running.end(settled, deadline));
+        let ended = join_all(ends).await;
+        for (running, (drained, stopped)) in self.guests.iter().zip(ended) {
             report.finished += drained.finished;
             report.abandoned += drained.abandoned;
             let name = running.guest.name();
-            if let Err(why) = running.guest.stop(deadline).await {
+            if let Err(why) = stopped {
                 report.problems.push(format!("guest {name:?} did not stop in order: {why}"));
             }
             report.guests.insert(name.to_string(), running.guest.counters().snapshot());
@@ -242,6 +240,14 @@ impl Running {
         }
         stop_server(self.server, &mut report.problems).await;
         report
+    }
+}
+
+impl RunningGuest {
+    /// Waits until what has arrived is handled, then calls the guest's `stop`.
+    async fn end(&mut self, settled_before: u64, deadline: Instant) -> (Drained, Result<(), String>) {
+        let drained = self.dispatcher.drain(settled_before, deadline).await;
+        (drained, self.guest.stop(deadline).await)
     }
 }
 

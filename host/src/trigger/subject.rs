@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::SubscriptionSettings;
 use crate::connection::{Connection, Inbound, Stopper};
@@ -30,7 +33,14 @@ const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Arrival>();
 const COPY_BEHIND: usize = 64;
 
 /// How long ending one subscription may take.
-const UNSUBSCRIBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const UNSUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long what has arrived may take on its way into the queue. It is there at once, unless the subscription could not be
+/// ended.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Subscriptions of one guest. Each costs the host and the server memory, and a guest may begin them by itself.
+const MOST_SUBSCRIPTIONS: usize = 1000;
 
 /// A message that has arrived for a guest.
 pub(crate) struct Arrival {
@@ -94,19 +104,20 @@ impl Ticket {
                 "{reply_to:?} is the server's own subject, not one to wait on"
             )));
         }
-        let connection = &self.source.connection;
         let reply = answer.unwrap_or_else(|failure| service_error(&failure));
-        match to_wire(reply.headers) {
-            Ok(headers) => connection.publish(reply_to, None, headers, reply.payload).await,
-            Err(error) => {
-                let kind = FailureKind::Trap;
-                let failure =
-                    Failure { kind, reason: "the handler's reply is not allowed".into(), backtrace: None };
-                let apology = service_error(&failure);
-                connection.publish(reply_to, None, to_wire(apology.headers)?, apology.payload).await?;
-                Err(error)
-            }
+        let sent = self.send(&reply_to, reply).await;
+        if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
+            // Whoever waits learns at least that nothing will come.
+            let reason = "the handler's reply is not allowed".into();
+            let failure = Failure { kind: FailureKind::Trap, reason, backtrace: None };
+            self.send(&reply_to, service_error(&failure)).await?;
         }
+        sent
+    }
+
+    async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
+        let headers = to_wire(reply.headers)?;
+        self.source.connection.publish(reply_to.clone(), None, headers, reply.payload).await
     }
 }
 
@@ -115,7 +126,7 @@ impl Ticket {
 fn service_error(failure: &Failure) -> Reply {
     let words = match failure.kind {
         // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
-        FailureKind::Retry(_) | FailureKind::Reject => failure.reason.replace(['\r', '\n'], " "),
+        FailureKind::Retry(_) | FailureKind::Reject => failure.reason.clone(),
         FailureKind::Trap => "the handler failed".to_owned(),
         FailureKind::Timeout => "the handler took too long".to_owned(),
         FailureKind::NotStarted => "the handler cannot run now".to_owned(),
@@ -132,19 +143,20 @@ pub(crate) struct Subjects {
     source: Arc<Source>,
     queue: Arc<Queue<Arrival>>,
     prefix: String,
-    open: Mutex<Open>,
+    /// A guest's changes take turns. A stop does not wait for its turn.
+    changes: Mutex<()>,
+    open: Mutex<BTreeMap<Key, Subscription>>,
+    stopping: AtomicBool,
 }
 
-#[derive(Default)]
-struct Open {
-    /// By subject and queue group.
-    subscriptions: BTreeMap<(String, Option<String>), Subscription>,
-    stopping: bool,
-}
+/// The subject as it travels, and the queue group.
+type Key = (String, Option<String>);
 
 struct Subscription {
     stopper: Stopper,
     mover: JoinHandle<()>,
+    /// Somebody has begun to end it. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
+    ending: bool,
 }
 
 impl Subjects {
@@ -157,7 +169,8 @@ impl Subjects {
         queue: Arc<Queue<Arrival>>,
     ) -> Self {
         let source = Arc::new(Source { guest: guest.into(), connection, counters });
-        Self { source, queue, prefix: prefix.to_owned(), open: Mutex::default() }
+        let (changes, open, stopping) = Default::default();
+        Self { source, queue, prefix: prefix.to_owned(), changes, open, stopping }
     }
 
     /// Begins a subscription that the host is configured to make.
@@ -168,56 +181,89 @@ impl Subjects {
     }
 
     async fn begin(&self, subject: Subject, queue: Option<String>, ignore_prefix: bool) -> Result<(), Error> {
+        let _turn = self.changes.lock().await;
+        let key = (subject.to_string(), queue.clone());
+        let ending = self.open.lock().await.get(&key).map(|subscription| subscription.ending);
+        match ending {
+            Some(false) => return Ok(()),
+            Some(true) => self.end_in_turn(&key).await?,
+            None => {}
+        }
         let mut open = self.open.lock().await;
-        if open.stopping {
+        if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Unavailable("the host is stopping".into()));
         }
-        let key = (subject.to_string(), queue.clone());
-        if open.subscriptions.contains_key(&key) {
-            return Ok(());
+        if open.len() >= MOST_SUBSCRIPTIONS {
+            return Err(Error::Unavailable(format!(
+                "a guest has at most {MOST_SUBSCRIPTIONS} subscriptions: end some, or subscribe with a wildcard"
+            )));
         }
         let inbound = self.source.connection.subscribe(subject, queue).await?;
         let stopper = inbound.stopper();
         let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
         let moving = move_into(Arc::clone(&self.queue), inbound, prefix_bytes, Arc::clone(&self.source));
         let mover = self.source.connection.runtime().spawn(moving);
-        open.subscriptions.insert(key, Subscription { stopper, mover });
+        open.insert(key, Subscription { stopper, mover, ending: false });
         Ok(())
     }
 
-    async fn end(&self, subject: Subject, queue: Option<String>) -> Result<(), Error> {
-        let mut open = self.open.lock().await;
-        let Some(subscription) = open.subscriptions.remove(&(subject.to_string(), queue)) else {
-            return Ok(());
+    async fn end(&self, key: &Key) -> Result<(), Error> {
+        let _turn = self.changes.lock().await;
+        self.end_in_turn(key).await
+    }
+
+    async fn end_in_turn(&self, key: &Key) -> Result<(), Error> {
+        let stopper = {
+            let mut open = self.open.lock().await;
+            let Some(subscription) = open.get_mut(key) else { return Ok(()) };
+            subscription.ending = true;
+            subscription.stopper.clone()
         };
-        let stopped = self.source.connection.quiesce(&[subscription.stopper], UNSUBSCRIBE_TIMEOUT).await;
-        self.source.moved(subscription.mover).await;
+        let stopped = self.source.connection.quiesce(&[stopper], UNSUBSCRIBE_TIMEOUT).await;
+        let mut open = self.open.lock().await;
+        // A stop may have been quicker.
+        if let Some(subscription) = open.get_mut(key) {
+            self.source.moved(&mut subscription.mover, Instant::now() + MOVE_TIMEOUT).await;
+            open.remove(key);
+        }
         stopped
     }
 
     /// Begins no more subscriptions. The way to stop those that there are.
     pub(crate) async fn stoppers(&self) -> Vec<Stopper> {
-        let mut open = self.open.lock().await;
-        open.stopping = true;
-        open.subscriptions.values().map(|subscription| subscription.stopper.clone()).collect()
+        // First of all: whoever waits to begin one then gives up at once.
+        self.stopping.store(true, Ordering::Release);
+        self.open.lock().await.values().map(|subscription| subscription.stopper.clone()).collect()
     }
 
     /// Once they are stopped: waits until all that had arrived is in the queue, and closes it.
     pub(crate) async fn finish(&self) {
+        let deadline = Instant::now() + MOVE_TIMEOUT;
         let mut open = self.open.lock().await;
-        for (_, subscription) in std::mem::take(&mut open.subscriptions) {
-            self.source.moved(subscription.mover).await;
+        for (_, mut subscription) in std::mem::take(&mut *open) {
+            self.source.moved(&mut subscription.mover, deadline).await;
         }
         self.queue.close();
     }
 }
 
 impl Source {
-    async fn moved(&self, mover: JoinHandle<()>) {
-        if let Err(error) = mover.await
+    /// Waits until what had arrived on a stopped subscription is in the queue.
+    async fn moved(&self, mover: &mut JoinHandle<()>, deadline: Instant) {
+        let guest = &self.guest;
+        let ended = match timeout_at(deadline, &mut *mover).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                // While there is no server the client may take no orders: then a subscription has no end.
+                tracing::warn!(%guest, "a subscription could not be ended: it is cut off");
+                mover.abort();
+                mover.await
+            }
+        };
+        if let Err(error) = ended
             && error.is_panic()
         {
-            tracing::error!(guest = %self.guest, "the task of a subscription has panicked: {error}");
+            tracing::error!(%guest, "the task of a subscription has panicked: {error}");
         }
     }
 }
@@ -267,6 +313,6 @@ impl imports::Subscriptions for Subjects {
         subject: Subject,
         queue: Option<String>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
-        Box::pin(self.end(subject, queue))
+        Box::pin(async move { self.end(&(subject.to_string(), queue)).await })
     }
 }
