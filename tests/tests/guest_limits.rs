@@ -180,6 +180,41 @@ async fn what_a_guest_says_of_itself_reaches_whoever_waits_for_its_reply() -> Re
 }
 
 #[tokio::test]
+async fn what_a_guest_says_of_itself_is_one_line_of_bounded_length() -> Result<()> {
+    let probe = Probe::start(|_, _, _| {}).await?;
+    let forged = failure(&probe, json!({ "do": "reject", "reason": "no\r\nERROR \u{1b}[2J gone" })).await?;
+    assert_eq!(forged.1, "no  ERROR  [2J gone");
+    let endless = failure(&probe, json!({ "do": "retry", "reason": "no ".repeat(100_000) })).await?;
+    assert!(endless.1.len() < 5000 && endless.1.ends_with('…'), "{} bytes", endless.1.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_reply_that_the_server_does_not_take_gets_an_error() -> Result<()> {
+    let large = "x".repeat(2 << 20);
+    let probe = Probe::start(|_, settings, _| {
+        settings.config.insert("large".to_owned(), large);
+    })
+    .await?;
+    let refused = failure(&probe, json!({ "do": "config", "key": "large" })).await?;
+    assert_eq!(refused, ("500".into(), "the handler failed".into()));
+    eventually("the failed reply is counted", || stats(&probe).replies_failed == 1).await
+}
+
+#[tokio::test]
+async fn a_guest_that_subscribes_without_end_is_refused() -> Result<()> {
+    let probe = Probe::start(|_, settings, _| settings.may_subscribe.push("in.>".into())).await?;
+    for i in 1..1000 {
+        probe.ok(json!({ "do": "subscribe", "subject": format!("in.{i}") })).await?;
+    }
+    let (kind, why) = probe.err(json!({ "do": "subscribe", "subject": "in.more" })).await?;
+    assert_eq!(kind, "unavailable", "{why}");
+    probe.ok(json!({ "do": "unsubscribe", "subject": "in.1" })).await?;
+    probe.ok(json!({ "do": "subscribe", "subject": "in.more" })).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_guest_that_opens_without_end_is_stopped() -> Result<()> {
     let probe = Probe::start(|_, settings, _| {
         settings.limits.time = Duration::from_secs(20);

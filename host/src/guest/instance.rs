@@ -9,6 +9,7 @@ use wasmtime::{Store, component};
 use super::component::Component;
 use super::engine::Engine;
 use super::state::{State, Template};
+use super::words;
 use crate::message::{Delivery, FailureKind, Message, Reply};
 
 type Handle = TypedFunc<(Message, Option<Delivery>), (Result<Option<Reply>, GuestFailure>,)>;
@@ -43,8 +44,10 @@ pub(super) struct Retry {
 impl GuestFailure {
     pub(super) fn into_parts(self) -> (FailureKind, String) {
         match self {
-            Self::Retry(retry) => (FailureKind::Retry(retry.after.map(Duration::from_millis)), retry.reason),
-            Self::Reject(reason) => (FailureKind::Reject, reason),
+            Self::Retry(Retry { reason, after }) => {
+                (FailureKind::Retry(after.map(Duration::from_millis)), words::reason(&reason))
+            }
+            Self::Reject(reason) => (FailureKind::Reject, words::reason(&reason)),
         }
     }
 }
@@ -57,6 +60,8 @@ impl Instance {
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.engine, template.state()?);
         store.limiter(|state| &mut state.limiter);
+        // What it hands over in one call is copied to our side: no more than it may hold itself.
+        store.set_hostcall_fuel(template.memory_bytes());
         // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);

@@ -19,8 +19,7 @@ pub(super) struct MemoryLimiter {
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
 impl MemoryLimiter {
-    pub(super) fn new(most_bytes: u64, counters: Arc<GuestCounters>) -> Self {
-        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+    pub(super) fn new(most_bytes: usize, counters: Arc<GuestCounters>) -> Self {
         Self { most_bytes, used_bytes: 0, refused: false, counters }
     }
 
@@ -41,6 +40,7 @@ impl MemoryLimiter {
             return false;
         }
         self.used_bytes = wanted;
+        self.refused = false;
         true
     }
 }

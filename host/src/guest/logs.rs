@@ -9,6 +9,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::words;
+
 /// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
 const LONGEST_LINE_BYTES: usize = 8 * 1024;
 
@@ -50,7 +52,7 @@ impl LogStream {
 
     fn log(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        let line = line.trim_end_matches('\r');
+        let line = words::in_one_line(line.trim_end_matches('\r'));
         match self.stream {
             Stream::Stdout => {
                 tracing::info!(target: "wharf::guest", guest = %self.guest, stream = "stdout", "{line}")

@@ -7,6 +7,7 @@ mod instance;
 mod limiter;
 mod logs;
 mod state;
+mod words;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,7 +93,7 @@ impl Guest {
         match tokio::time::timeout(time, starting).await {
             Err(_elapsed) => Err(GuestStartError::TimedOut(time)),
             Ok(Err(failure)) => Err(GuestStartError::Trapped(failure.reason)),
-            Ok(Ok((_, Err(words)))) => Err(GuestStartError::Refused(words)),
+            Ok(Ok((_, Err(reason)))) => Err(GuestStartError::Refused(words::reason(&reason))),
             Ok(Ok((instance, Ok(())))) => {
                 self.give_back(instance);
                 Ok(())

@@ -39,6 +39,11 @@ impl Template {
         Self { name: name.into(), settings, config, imports: Arc::new(imports) }
     }
 
+    /// All that an instance may hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        usize::try_from(self.settings.limits.memory_bytes).unwrap_or(usize::MAX)
+    }
+
     /// The state of a new instance.
     ///
     /// # Errors
@@ -52,10 +57,7 @@ impl Template {
             http: WasiHttpCtx::new(),
             no_http: NoHttp,
             table,
-            limiter: MemoryLimiter::new(
-                self.settings.limits.memory_bytes,
-                Arc::clone(&self.imports.counters),
-            ),
+            limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
             imports: imports::Ctx::new(Arc::clone(&self.imports)),
             template: Arc::clone(self),
         })

@@ -1,0 +1,38 @@
+//! What a guest says, fit for a line of a log, a terminal or a header.
+
+use std::borrow::Cow;
+
+/// A longer reason is cut: it goes into a log line and into a header.
+const LONGEST_REASON_BYTES: usize = 4 * 1024;
+
+/// One line. Control characters become spaces, or a guest could write lines that look like the host's own, and tell a
+/// terminal what to do.
+pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
+    let is_unfit = |c: char| c.is_control() && c != '\t';
+    if text.contains(is_unfit) { text.replace(is_unfit, " ").into() } else { text.into() }
+}
+
+/// Why a guest says that it failed: in one line, and not without an end.
+pub(super) fn reason(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST_REASON_BYTES);
+    let more = if end < text.len() { "…" } else { "" };
+    in_one_line(&text[..end]).into_owned() + more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_break_and_no_escape_sequence_is_left() {
+        assert_eq!(in_one_line("größer\tas\tis"), "größer\tas\tis");
+        assert_eq!(in_one_line("a\r\nERROR \x1b[2J\u{9b}\0z"), "a  ERROR  [2J  z");
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        assert_eq!(reason("no such order"), "no such order");
+        let cut = reason(&format!("x{}", "é".repeat(LONGEST_REASON_BYTES)));
+        assert!(cut.ends_with("é…") && cut.len() <= LONGEST_REASON_BYTES + "…".len(), "{}", cut.len());
+    }
+}
