@@ -195,6 +195,16 @@ async fn the_reply_to_the_message_in_hand_needs_no_grant() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_sender_does_not_divert_what_a_guest_publishes_behind_its_prefix() -> Result<()> {
+    let probe = Probe::start(granted).await?;
+    let mut own = probe.client.subscribe("test.out.a").await?;
+    let step = json!({ "do": "publish", "subject": "out.a", "text": "for test.out.a" });
+    probe.client.publish_with_reply("probe", "out.a", step.to_string().into()).await?;
+    assert_eq!(next(&mut own).await?.payload, "for test.out.a");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_reply_does_not_go_where_the_server_takes_orders() -> Result<()> {
     let probe = Probe::start(|_, _, _| {}).await?;
     let store = jetstream::new(probe.client.clone());

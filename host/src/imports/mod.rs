@@ -63,21 +63,29 @@ impl Ctx {
     /// The subject as it travels, if the guest may do that with it. Answering the message in hand is always allowed.
     fn subject(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
         check_subject(subject).map_err(types::Error::Invalid)?;
-        if action == Action::Publish && self.reply_to.as_deref() == Some(subject) && !subject.starts_with('$')
-        {
-            return Ok(subject.into());
+        let in_hand = self.reply_to.as_deref() == Some(subject) && !subject.starts_with('$');
+        if in_hand && action == Action::Publish {
+            // Behind its prefix the guest may have a subject of that name. It means that one then: a sender must not be
+            // able to divert what the guest publishes.
+            let own = self.on_wire(subject, ignore_prefix);
+            let is_granted = self.shared.policy.check(action, &own).is_ok();
+            return Ok(if is_granted { own } else { subject.into() });
         }
         self.granted(action, subject, ignore_prefix)
     }
 
     /// The same for a subject that has been checked, and may have wildcards.
     fn granted(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
-        let on_wire: Subject = match self.shared.policy.prefix() {
-            prefix if !ignore_prefix && !prefix.is_empty() => format!("{prefix}{subject}").into(),
-            _ => subject.into(),
-        };
+        let on_wire = self.on_wire(subject, ignore_prefix);
         self.shared.policy.check(action, &on_wire).map_err(|denied| self.denied(&denied))?;
         Ok(on_wire)
+    }
+
+    fn on_wire(&self, subject: &str, ignore_prefix: bool) -> Subject {
+        match self.shared.policy.prefix() {
+            prefix if !ignore_prefix && !prefix.is_empty() => format!("{prefix}{subject}").into(),
+            _ => subject.into(),
+        }
     }
 
     fn denied(&self, denied: &Denied) -> types::Error {
