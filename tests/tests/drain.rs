@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use quakes_demo::Wharf;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use wharf::Host;
 use wharf_tests::TestServer;
 use wharf_tests::probe::{Probe, component, config, eventually, probe};
@@ -65,15 +66,27 @@ impl Load {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// How many messages the server has sent to the last host that closed its connection (state 1).
-    async fn sent_to_last(&self) -> Result<u64> {
+    /// How many messages the server has sent to the host that was stopped as number `stop`, counted from 0.
+    async fn sent_to(&self, stop: usize) -> Result<u64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut closed = self.closed().await?;
+            // The server sees a closed connection a little later than the host does.
+            if closed.len() > stop {
+                closed.sort_by_key(|connection| connection["cid"].as_u64());
+                return closed[stop]["out_msgs"].as_u64().context("a number");
+            }
+            ensure!(Instant::now() < deadline, "the server has seen only {} hosts close", closed.len());
+        }
+    }
+
+    /// The connections of hosts that are closed (state 1).
+    async fn closed(&self) -> Result<Vec<Value>> {
         let options = json!({ "state": 1, "acc": "APP", "limit": 1024 }).to_string();
         let reply = self.witness.request("$SYS.REQ.SERVER.PING.CONNZ", options.into()).await?;
         let answer: Value = serde_json::from_slice(&reply.payload)?;
         let closed = answer["data"]["connections"].as_array().with_context(|| answer.to_string())?;
-        let hosts = closed.iter().filter(|connection| connection["name"] == "wharf");
-        let last = hosts.max_by_key(|connection| connection["cid"].as_u64()).context("no host has closed")?;
-        last["out_msgs"].as_u64().context("a number")
+        Ok(closed.iter().filter(|connection| connection["name"] == "wharf").cloned().collect())
     }
 
     async fn end(self) -> Result<()> {
@@ -104,7 +117,7 @@ const FENCES: std::ops::RangeInclusive<u64> = 3..=12;
 async fn a_host_stopped_under_full_load_loses_nothing() -> Result<()> {
     let load = Load::start().await?;
     let mut handled = 0;
-    for _ in 0..STOPS {
+    for stop in 0..STOPS {
         let mut config = config(&load.server);
         let mut settings = probe()?;
         settings.publish.push("out".into());
@@ -119,7 +132,7 @@ async fn a_host_stopped_under_full_load_loses_nothing() -> Result<()> {
         ensure!(report.is_clean(), "{report:?}");
         let stats = report.guests["probe"];
         ensure!(stats.dropped == 0 && stats.handled == stats.received, "{stats:?}");
-        let sent = load.sent_to_last().await?;
+        let sent = load.sent_to(stop).await?;
         assert_eq!(sent, connector.counters().messages_in, "all that the server sent has been read");
         ensure!(FENCES.contains(&(sent - stats.handled)), "sent {sent}, handled {stats:?}");
         handled += stats.handled;
@@ -142,13 +155,13 @@ async fn the_command_told_to_stop_under_full_load_loses_nothing_and_exits_with_0
          publish = [\"out\"]\nlimits = {{ queue = 1000000, queue_bytes = \"1GiB\" }}\n"
     );
     std::fs::write(&file, settings)?;
-    for _ in 0..STOPS {
+    for stop in 0..STOPS {
         let before = load.received();
         let host = Wharf::start(&command()?, &file, PATIENCE).await?;
         eventually("it is under load", || load.received() > before + 500).await?;
         let (status, log) = host.stop(PATIENCE).await?;
         ensure!(status.success(), "{status}: {log}");
-        let sent = load.sent_to_last().await?;
+        let sent = load.sent_to(stop).await?;
         eventually("all publishes have arrived", || FENCES.contains(&(sent - (load.received() - before))))
             .await
             .with_context(|| format!("sent {sent}, published {}: {log}", load.received() - before))?;
