@@ -1,8 +1,8 @@
 //! Values ↔ bytes.
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::config::Serializer;
@@ -25,11 +25,22 @@ pub(crate) fn decode<T: DeserializeOwned>(
 ) -> Result<T, Error> {
     match serializer {
         Serializer::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
-        Serializer::Msgpack => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+        Serializer::Msgpack => from_msgpack(bytes),
     }
     .map_err(|error| {
         Error::Invalid(format!("{} is not the {} that was expected: {error}", what(), name(serializer)))
     })
+}
+
+/// JSON would pass for a number, as each of its bytes is one, were it not for what follows: that must be nothing.
+fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    let value = T::deserialize(&mut reader).map_err(|error| error.to_string())?;
+    // Only where nothing follows is there no marker to read.
+    match bool::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err("more follows the value".to_owned()),
+    }
 }
 
 const fn name(serializer: Serializer) -> &'static str {
@@ -51,6 +62,18 @@ mod tests {
                 decode::<(String, f64)>(serializer, &bytes, || "it".into()).expect("a value"),
                 ("a".into(), 1.5)
             );
+        }
+    }
+
+    #[test]
+    fn a_value_that_more_follows_after_is_none() {
+        for (serializer, bytes) in [
+            (Serializer::Json, &b"1 2"[..]),
+            (Serializer::Msgpack, b"{\"a\":1}"),
+            (Serializer::Msgpack, b"\x01\xc1"),
+            (Serializer::Msgpack, b"\x01\xcd"),
+        ] {
+            decode::<u8>(serializer, bytes, || "it".into()).expect_err("more follows");
         }
     }
 
