@@ -1,4 +1,4 @@
-//! Lines in the host's log, under this guest's name.
+//! Lines in the host's log, at their level, under this guest's name.
 //!
 //! They go to stderr, where `eprintln!` writes too, in one write each.
 //!

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
@@ -53,14 +54,39 @@ impl LogStream {
     fn log(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = words::in_one_line(line.trim_end_matches('\r'));
-        match self.stream {
-            Stream::Stdout => {
-                tracing::info!(target: "wharf::guest", guest = %self.guest, stream = "stdout", "{line}")
-            }
-            Stream::Stderr => {
-                tracing::info!(target: "wharf::guest", guest = %self.guest, stream = "stderr", "{line}")
-            }
+        let (level, text) = leveled(self.stream, &line);
+        let stream = match self.stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        // A level is part of where an event comes from, and that is known when the host is compiled.
+        macro_rules! event {
+            ($level:expr) => {
+                tracing::event!(target: "wharf::guest", $level, guest = %self.guest, stream, "{text}")
+            };
         }
+        match level {
+            Level::ERROR => event!(Level::ERROR),
+            Level::WARN => event!(Level::WARN),
+            Level::DEBUG => event!(Level::DEBUG),
+            _ => event!(Level::INFO),
+        }
+    }
+}
+
+/// A line's level and text. `warn: text` on stderr, as the SDKs write it, is a warning; all that does not say is
+/// information.
+fn leveled(stream: Stream, line: &str) -> (Level, &str) {
+    let said = match stream {
+        Stream::Stdout => None,
+        Stream::Stderr => line.split_once(": "),
+    };
+    match said {
+        Some(("error", text)) => (Level::ERROR, text),
+        Some(("warn", text)) => (Level::WARN, text),
+        Some(("info", text)) => (Level::INFO, text),
+        Some(("debug", text)) => (Level::DEBUG, text),
+        _ => (Level::INFO, line),
     }
 }
 
@@ -124,5 +150,27 @@ impl AsyncWrite for LogStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_on_stderr_may_say_its_level() {
+        let on_stderr = |line| leveled(Stream::Stderr, line);
+        assert_eq!(on_stderr("error: disk: full"), (Level::ERROR, "disk: full"));
+        assert_eq!(on_stderr("warn: low"), (Level::WARN, "low"));
+        assert_eq!(on_stderr("info: "), (Level::INFO, ""));
+        assert_eq!(on_stderr("debug: x = 1"), (Level::DEBUG, "x = 1"));
+    }
+
+    #[test]
+    fn any_other_line_is_information_as_it_is() {
+        for line in ["", "low", "error:low", "an error: low", "Error: low", "warning: low", "trace: low"] {
+            assert_eq!(leveled(Stream::Stderr, line), (Level::INFO, line));
+        }
+        assert_eq!(leveled(Stream::Stdout, "error: 0.1 %"), (Level::INFO, "error: 0.1 %"));
     }
 }
