@@ -91,7 +91,8 @@ fn time(since_epoch_ns: u64) -> SystemTime {
 /// An open bucket.
 ///
 /// Every call can fail with [`CallError::Denied`], if the grant is only to read, and with what else [`CallError`]
-/// names; what is special to a call is said there.
+/// names; what is special to a call is said there. Values that expire take a bucket with a history of 1; elsewhere they
+/// are [`CallError::Invalid`].
 #[derive(Debug)]
 pub struct Bucket(wit::Bucket);
 
