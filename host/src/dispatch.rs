@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::guest::Guest;
 use crate::message::{Failure, FailureKind, Outcome};
-use crate::queue::Queue;
+use crate::queue::{Queue, Term};
 use crate::trigger::Arrival;
 
 /// The workers of one guest.
@@ -24,6 +23,7 @@ pub(crate) struct Dispatcher {
 struct Shared {
     guest: Arc<Guest>,
     queue: Arc<Queue<Arrival>>,
+    term: Term,
     in_hand: AtomicUsize,
     settled: AtomicU64,
 }
@@ -36,18 +36,13 @@ pub(crate) struct Drained {
 }
 
 impl Dispatcher {
-    /// Starts so many workers.
-    pub(crate) fn start(
-        runtime: &Handle,
-        guest: Arc<Guest>,
-        queue: Arc<Queue<Arrival>>,
-        workers: u32,
-    ) -> Self {
-        let shared =
-            Arc::new(Shared { guest, queue, in_hand: AtomicUsize::new(0), settled: AtomicU64::new(0) });
+    /// Starts so many workers, who take from the queue until it is handed over to others.
+    pub(crate) fn start(guest: Arc<Guest>, queue: Arc<Queue<Arrival>>, term: Term, workers: u32) -> Self {
+        let (in_hand, settled) = Default::default();
+        let shared = Arc::new(Shared { guest, queue, term, in_hand, settled });
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
-            tasks.spawn_on(work(Arc::clone(&shared)), runtime);
+            tasks.spawn(work(Arc::clone(&shared)));
         }
         Self { workers: tasks, shared }
     }
@@ -57,8 +52,13 @@ impl Dispatcher {
         self.shared.settled.load(Ordering::Relaxed)
     }
 
-    /// Waits until the queue, which must have been closed, is empty and every message is settled. What has not finished
-    /// by the deadline is abandoned.
+    /// How many messages are being handled.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.shared.in_hand.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every message is settled: those in hand, and those in the queue, which must have been closed or handed
+    /// over. What has not finished by the deadline is abandoned.
     pub(crate) async fn drain(&mut self, settled_before: u64, deadline: Instant) -> Drained {
         let all = async {
             while let Some(ended) = self.workers.join_next().await {
@@ -68,15 +68,14 @@ impl Dispatcher {
         let in_time = timeout_at(deadline, all).await.is_ok();
         let mut waiting = 0;
         if !in_time {
-            waiting = self.shared.queue.clear();
+            waiting = self.shared.queue.clear(self.shared.term);
             self.workers.abort_all();
             // A guest yields at every tick: this does not take long.
             while let Some(ended) = self.workers.join_next().await {
                 report(self.shared.guest.name(), ended);
             }
         }
-        let in_hand = self.shared.in_hand.load(Ordering::Relaxed);
-        Drained { finished: self.settled() - settled_before, abandoned: (waiting + in_hand) as u64 }
+        Drained { finished: self.settled() - settled_before, abandoned: (waiting + self.in_hand()) as u64 }
     }
 }
 
@@ -89,7 +88,7 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn work(shared: Arc<Shared>) {
-    while let Some(arrival) = shared.queue.pop().await {
+    while let Some(arrival) = shared.queue.pop(shared.term).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
         let (message, ticket) = arrival.open();
         let outcome = shared.guest.handle(message, None).await;

@@ -1,22 +1,25 @@
 //! The host: it puts the rooms together, and takes them apart in the right order.
 
+mod guests;
+mod report;
 mod running;
+mod version;
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, MOST_INSTANCES};
-use crate::connection::{ConnectError, ConnectionCounters};
+use crate::config::{Config, GuestSettings, MOST_INSTANCES};
+use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
-use crate::error::Error;
-use crate::guest::LoadError;
 use crate::metrics::GuestStats;
-use crate::server::ServerError;
 
+use guests::Guests;
+pub use report::{ChangeError, DrainReport, GuestError, GuestInfo, StartError};
 use running::{Handles, Plan};
 
 /// A running host: one connection, and the guests that it was configured with.
@@ -43,7 +46,6 @@ use running::{Handles, Plan};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Host {
     handles: Handles,
     stop: CancellationToken,
@@ -56,81 +58,6 @@ pub struct Host {
 pub struct HostBuilder {
     config: Config,
     own_server: Option<PathBuf>,
-}
-
-/// What became of the messages that had arrived when a host was told to stop.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Messages that were handled after the stop began.
-    pub finished: u64,
-    /// Messages that had arrived and were not handled in time.
-    pub abandoned: u64,
-    /// Messages that were handed back to their stream, for another host.
-    pub returned: u64,
-    /// What has happened to each guest, from its start to its end.
-    pub guests: BTreeMap<String, GuestStats>,
-    /// What else went wrong: a server that could not be reached for the last round trip, a guest whose `stop` failed.
-    pub problems: Vec<String>,
-}
-
-impl DrainReport {
-    /// Whether nothing was abandoned and nothing went wrong.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.abandoned == 0 && self.problems.is_empty()
-    }
-}
-
-/// Why a host did not start. What had been started has been stopped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A nats-server of our own did not start.
-    #[error("cannot start a nats-server of our own")]
-    Server(#[source] ServerError),
-    /// No server could be reached, or none let us in.
-    #[error(transparent)]
-    Connect(ConnectError),
-    /// A guest did not come into service.
-    #[error("cannot start guest {name:?}")]
-    Guest {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: GuestError,
-    },
-    /// The guests together ask for more instances than there can be.
-    #[error(
-        "the guests together ask for {asked} instances, and a host has {MOST_INSTANCES}: lower `instances.max` of some"
-    )]
-    TooManyInstances {
-        /// The sum of their `instances.max`.
-        asked: u64,
-    },
-    /// The machine refused what it takes to run guests: threads or memory.
-    #[error("cannot set up what runs guests: {0}")]
-    Machine(String),
-}
-
-/// Why a guest did not come into service.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GuestError {
-    /// Its file is missing, or is no guest.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// It trapped, took too long or failed while it started. Says which.
-    #[error("{0}")]
-    Start(String),
-    /// A subscription was refused.
-    #[error("cannot subscribe to {subject:?}")]
-    Subscribe {
-        /// The subject, without the prefix.
-        subject: String,
-        /// Why.
-        source: Error,
-    },
 }
 
 impl Host {
@@ -148,7 +75,69 @@ impl Host {
     /// What has happened to a guest since it was loaded. `None` if there is no guest of that name.
     #[must_use]
     pub fn stats(&self, guest: &str) -> Option<GuestStats> {
-        self.handles.counters.get(guest).map(|counters| counters.snapshot())
+        self.handles.guests.stats(guest)
+    }
+
+    /// The guests in service, by name.
+    #[must_use]
+    pub fn guests(&self) -> Vec<GuestInfo> {
+        self.handles.guests.list()
+    }
+
+    /// Loads a guest and brings it into service, as the host's start does. When it returns the guest receives messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] says why not. Then nothing has changed.
+    ///
+    /// ```no_run
+    /// # async fn example(host: wharf::Host) -> Result<(), wharf::ChangeError> {
+    /// let mut quakes = wharf::config::GuestSettings::new("quakes.wasm");
+    /// quakes.subscribe.push("quakes.*".into());
+    /// host.load("quakes", quakes).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn load(&self, name: &str, settings: GuestSettings) -> Result<(), ChangeError> {
+        let name = name.to_owned();
+        self.change(|guests| async move { guests.load(&name, settings).await }).await
+    }
+
+    /// Replaces a guest by another version of it, or gives it other settings, without a moment out of service.
+    ///
+    /// The new version is loaded, checked and started beside the old one. Then it takes over what waits in the guest's
+    /// queue; subscriptions that both want stay, new ones have begun, and those that only the old one wants are ended. What
+    /// the old one has in hand it finishes, within `drain_timeout`; then it is stopped. Each message is handled by one
+    /// version. Where a new subscription covers subjects that an old one covers too, both deliver for a moment.
+    ///
+    /// Returns how the old version ended. While both are there, both need their `instances.max`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] says why not. Then the old version stays in service.
+    pub async fn replace(&self, name: &str, settings: GuestSettings) -> Result<DrainReport, ChangeError> {
+        let name = name.to_owned();
+        self.change(|guests| async move { guests.replace(&name, settings).await }).await
+    }
+
+    /// Drains one guest and takes it out of service. Returns how it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NotLoaded`] if there is none of that name.
+    pub async fn unload(&self, name: &str) -> Result<DrainReport, ChangeError> {
+        let name = name.to_owned();
+        self.change(|guests| async move { guests.unload(&name).await }).await
+    }
+
+    /// Carries a change out where guests run, to its end, even if nobody waits for it any more.
+    async fn change<T, F>(&self, change: impl FnOnce(Arc<Guests>) -> F) -> Result<T, ChangeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChangeError>> + Send + 'static,
+    {
+        let changing = self.handles.runtime.spawn(change(Arc::clone(&self.handles.guests)));
+        changing.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
     /// What has happened on the connection so far.
@@ -199,6 +188,12 @@ impl Host {
         let mut report = self.shutdown().await;
         report.problems.splice(0..0, lost);
         report
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("guests", &self.guests()).finish_non_exhaustive()
     }
 }
 

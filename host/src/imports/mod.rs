@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::metrics::GuestCounters;
 use crate::policy::{Action, Denied, Policy};
 
-pub(crate) use self::subscriptions::Subscriptions;
+pub(crate) use self::subscriptions::{Changed, Subscriptions};
 
 /// The answer to an operation of a guest.
 type Answer<T> = wasmtime::Result<Result<T, types::Error>>;

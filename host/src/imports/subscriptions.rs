@@ -7,9 +7,9 @@ use async_nats::Subject;
 
 use crate::error::Error;
 
-type Changed<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+pub(crate) type Changed<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
-/// The subscriptions of one guest.
+/// The subscriptions of one version of a guest. What it asks for while it starts begins when it comes into service.
 pub(crate) trait Subscriptions: Send + Sync {
     /// Subscribes the guest to a subject as it travels. Subscribing again does nothing.
     fn subscribe(&self, subject: Subject, queue: Option<String>, ignore_prefix: bool) -> Changed<'_>;

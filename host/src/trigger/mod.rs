@@ -1,5 +1,9 @@
 //! Where a guest's messages come from, and how what became of them is carried out. Knows nothing of WebAssembly.
 
+mod arrival;
 mod subject;
+mod version;
 
-pub(crate) use subject::{Arrival, Subjects};
+pub(crate) use arrival::Arrival;
+pub(crate) use subject::Subjects;
+pub(crate) use version::{VersionSubjects, Wanted};

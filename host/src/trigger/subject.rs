@@ -6,21 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::Subject;
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::SubscriptionSettings;
+use super::arrival::{Arrival, Source};
+use super::version::Wanted;
 use crate::connection::{Connection, Inbound, Stopper};
 use crate::error::Error;
-use crate::headers::{from_wire, to_wire};
-use crate::imports;
-use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
 use crate::policy::is_reserved;
 use crate::queue::Queue;
@@ -32,7 +29,10 @@ const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Arrival>();
 /// wait that is cheap; behind so many a payload is copied out, or a queue would hold more than its bytes.
 const COPY_BEHIND: usize = 64;
 
-/// How long ending one subscription may take.
+/// How long the server may take to note subscriptions.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long ending subscriptions may take.
 const UNSUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long what has arrived may take on its way into the queue. It is there at once, unless the subscription could not be
@@ -42,119 +42,35 @@ const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Subscriptions of one guest. Each costs the host and the server memory, and a guest may begin them by itself.
 const MOST_SUBSCRIPTIONS: usize = 1000;
 
-/// A message that has arrived for a guest.
-pub(crate) struct Arrival {
-    message: async_nats::Message,
-    prefix_bytes: usize,
-    source: Arc<Source>,
-}
+/// A subscription, by the subject as it travels and the queue group.
+pub(crate) type Key = (String, Option<String>);
 
-/// What is left of a message while the guest handles it.
-pub(crate) struct Ticket {
-    pub(crate) subject: Subject,
-    reply_to: Option<Subject>,
-    source: Arc<Source>,
-}
+/// Behind it wait the messages of subscriptions that have just been begun. Dropped unopened, they are nobody's.
+#[must_use = "messages wait behind it"]
+pub(crate) struct Gate(watch::Sender<bool>);
 
-/// What all subscriptions of one guest share.
-struct Source {
-    guest: Arc<str>,
-    connection: Connection,
-    counters: Arc<GuestCounters>,
-}
-
-impl Arrival {
-    /// The message as the guest sees it, and what it takes to carry out what becomes of it.
-    pub(crate) fn open(self) -> (Message, Ticket) {
-        let Self { message, prefix_bytes, source } = self;
-        let opened = Message {
-            subject: message.subject.get(prefix_bytes..).unwrap_or(&message.subject).to_owned(),
-            reply_to: message.reply.as_ref().map(|reply| reply.as_str().to_owned()),
-            headers: from_wire(message.headers.as_ref()),
-            payload: message.payload,
-        };
-        (opened, Ticket { subject: message.subject, reply_to: message.reply, source })
+impl Gate {
+    /// Lets them go on into the guest's queue.
+    pub(crate) fn open(self) {
+        self.0.send_replace(true);
     }
 }
 
-impl Ticket {
-    /// Carries out what became of the message: whoever waits for a reply gets it, or an error.
-    pub(crate) async fn settle(self, outcome: Outcome) {
-        let answer = match outcome {
-            Outcome::Handled(None) => return,
-            Outcome::Handled(Some(reply)) => Ok(reply),
-            Outcome::Failed(failure) => Err(failure),
-        };
-        let Some(reply_to) = &self.reply_to else { return };
-        let counters = &self.source.counters;
-        match self.answer(reply_to.clone(), answer).await {
-            Ok(()) => counters.replied.add_one(),
-            Err(error) => {
-                counters.replies_failed.add_one();
-                let guest = &self.source.guest;
-                tracing::error!(%guest, subject = %self.subject, "the reply could not be sent: {error}");
-            }
-        }
-    }
-
-    async fn answer(&self, reply_to: Subject, answer: Result<Reply, Failure>) -> Result<(), Error> {
-        // The sender chose where the answer goes, but it goes with the host's rights: not to where the server takes orders.
-        if reply_to.starts_with('$') {
-            return Err(Error::Invalid(format!(
-                "{reply_to:?} is the server's own subject, not one to wait on"
-            )));
-        }
-        let reply = answer.unwrap_or_else(|failure| service_error(&failure));
-        let sent = self.send(&reply_to, reply).await;
-        if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
-            // Whoever waits learns at least that nothing will come.
-            let reason = "the handler's reply is not allowed".into();
-            let failure = Failure { kind: FailureKind::Trap, reason, backtrace: None };
-            self.send(&reply_to, service_error(&failure)).await?;
-        }
-        sent
-    }
-
-    async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
-        let headers = to_wire(reply.headers)?;
-        self.source.connection.publish(reply_to.clone(), None, headers, reply.payload).await
-    }
-}
-
-/// The answer of a service that failed.
-/// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>
-fn service_error(failure: &Failure) -> Reply {
-    let words = match failure.kind {
-        // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
-        FailureKind::Retry(_) | FailureKind::Reject => failure.reason.clone(),
-        FailureKind::Trap => "the handler failed".to_owned(),
-        FailureKind::Timeout => "the handler took too long".to_owned(),
-        FailureKind::NotStarted => "the handler cannot run now".to_owned(),
-    };
-    let headers = vec![
-        ("Nats-Service-Error".to_owned(), words),
-        ("Nats-Service-Error-Code".to_owned(), failure.kind.service_code().to_string()),
-    ];
-    Reply { headers, payload: Bytes::new() }
-}
-
-/// All subscriptions of one guest.
+/// All subscriptions of one guest, over all its versions.
 pub(crate) struct Subjects {
     source: Arc<Source>,
     queue: Arc<Queue<Arrival>>,
-    prefix: String,
-    /// A guest's changes take turns. A stop does not wait for its turn.
+    /// Changes take turns. A stop does not wait for its turn.
     changes: Mutex<()>,
     open: Mutex<BTreeMap<Key, Subscription>>,
     stopping: AtomicBool,
 }
 
-/// The subject as it travels, and the queue group.
-type Key = (String, Option<String>);
-
 struct Subscription {
     stopper: Stopper,
     mover: JoinHandle<()>,
+    /// What the guest does not see of the subjects. Another version may have another prefix.
+    prefix_bytes: Arc<AtomicUsize>,
     /// Somebody has begun to end it. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
     ending: bool,
 }
@@ -163,51 +79,111 @@ impl Subjects {
     /// No subscription yet. What arrives goes into the queue.
     pub(crate) fn new(
         guest: &str,
-        prefix: &str,
         connection: Connection,
         counters: Arc<GuestCounters>,
         queue: Arc<Queue<Arrival>>,
     ) -> Self {
         let source = Arc::new(Source { guest: guest.into(), connection, counters });
         let (changes, open, stopping) = Default::default();
-        Self { source, queue, prefix: prefix.to_owned(), changes, open, stopping }
+        Self { source, queue, changes, open, stopping }
     }
 
-    /// Begins a subscription that the host is configured to make.
-    pub(crate) async fn add(&self, settings: &SubscriptionSettings) -> Result<(), Error> {
-        let prefix = if settings.ignore_prefix { "" } else { &self.prefix };
-        let subject = format!("{prefix}{}", settings.subject);
-        self.begin(subject.into(), settings.queue.clone(), settings.ignore_prefix).await
+    /// Begins those that are wanted and not there yet, and waits until the server has them. What arrives on these waits
+    /// until the gate is opened.
+    ///
+    /// # Errors
+    ///
+    /// The subscription that could not be made, and why. Those that had been begun are ended again.
+    pub(crate) async fn begin_all(&self, wanted: &Wanted) -> Result<Gate, (String, Error)> {
+        let gate = watch::Sender::new(false);
+        let mut begun = Vec::new();
+        let mut result = Ok(());
+        for (key, prefix_bytes) in wanted {
+            match self.begin(key, *prefix_bytes, gate.subscribe()).await {
+                Ok(is_new) => begun.extend(is_new.then(|| key.clone())),
+                Err(error) => {
+                    result = Err((key.0.clone(), error));
+                    break;
+                }
+            }
+        }
+        if let (Ok(()), Some(last)) = (&result, begun.last()) {
+            let fenced = self.source.connection.fence(BEGIN_TIMEOUT).await;
+            result = fenced.map_err(|error| (last.0.clone(), error));
+        }
+        if let Err(refused) = result {
+            // Closed first: what has arrived on them is nobody's.
+            drop(gate);
+            self.end_all(begun).await;
+            return Err(refused);
+        }
+        Ok(Gate(gate))
     }
 
-    async fn begin(&self, subject: Subject, queue: Option<String>, ignore_prefix: bool) -> Result<(), Error> {
+    /// Those that there are and that are not wanted.
+    pub(crate) async fn unwanted(&self, wanted: &Wanted) -> Vec<Key> {
+        let open = self.open.lock().await;
+        open.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+    }
+
+    /// Ends these. What has arrived on them is still handled.
+    pub(crate) async fn end_all(&self, keys: Vec<Key>) {
+        for key in keys {
+            if let Err(error) = self.end(&key).await {
+                let guest = &self.source.guest;
+                tracing::warn!(%guest, subject = key.0, "messages on their way may be lost: {error}");
+            }
+        }
+    }
+
+    /// From here on the guest does not see so much of the subjects.
+    pub(crate) async fn set_prefixes(&self, wanted: &Wanted) {
+        let open = self.open.lock().await;
+        for (key, prefix_bytes) in wanted {
+            if let Some(subscription) = open.get(key) {
+                subscription.prefix_bytes.store(*prefix_bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Begins a subscription, unless it is there. True if it was not.
+    pub(super) async fn begin(
+        &self,
+        key: &Key,
+        prefix_bytes: usize,
+        gate: watch::Receiver<bool>,
+    ) -> Result<bool, Error> {
         let _turn = self.changes.lock().await;
-        let key = (subject.to_string(), queue.clone());
-        let ending = self.open.lock().await.get(&key).map(|subscription| subscription.ending);
+        let ending = self.open.lock().await.get(key).map(|subscription| subscription.ending);
         match ending {
-            Some(false) => return Ok(()),
-            Some(true) => self.end_in_turn(&key).await?,
+            Some(false) => return Ok(false),
+            Some(true) => self.end_in_turn(key).await?,
             None => {}
         }
         let mut open = self.open.lock().await;
         if self.stopping.load(Ordering::Acquire) {
-            return Err(Error::Unavailable("the host is stopping".into()));
+            return Err(Error::Unavailable("the guest is being stopped".into()));
         }
         if open.len() >= MOST_SUBSCRIPTIONS {
             return Err(Error::Unavailable(format!(
                 "a guest has at most {MOST_SUBSCRIPTIONS} subscriptions: end some, or subscribe with a wildcard"
             )));
         }
-        let inbound = self.source.connection.subscribe(subject, queue).await?;
+        let (subject, queue) = key.clone();
+        let inbound = self.source.connection.subscribe(subject.into(), queue).await?;
         let stopper = inbound.stopper();
-        let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
-        let moving = move_into(Arc::clone(&self.queue), inbound, prefix_bytes, Arc::clone(&self.source));
-        let mover = self.source.connection.runtime().spawn(moving);
-        open.insert(key, Subscription { stopper, mover, ending: false });
-        Ok(())
+        let mover = Mover {
+            queue: Arc::clone(&self.queue),
+            prefix_bytes: Arc::new(prefix_bytes.into()),
+            source: Arc::clone(&self.source),
+        };
+        let prefix_bytes = Arc::clone(&mover.prefix_bytes);
+        let mover = self.source.connection.runtime().spawn(mover.run(inbound, gate));
+        open.insert(key.clone(), Subscription { stopper, mover, prefix_bytes, ending: false });
+        Ok(true)
     }
 
-    async fn end(&self, key: &Key) -> Result<(), Error> {
+    pub(super) async fn end(&self, key: &Key) -> Result<(), Error> {
         let _turn = self.changes.lock().await;
         self.end_in_turn(key).await
     }
@@ -268,51 +244,45 @@ impl Source {
     }
 }
 
-/// Moves what arrives on a subscription into the queue, until the subscription ends.
-async fn move_into(
+/// Moves what arrives on a subscription into the queue.
+struct Mover {
     queue: Arc<Queue<Arrival>>,
-    mut inbound: Inbound,
-    prefix_bytes: usize,
+    prefix_bytes: Arc<AtomicUsize>,
     source: Arc<Source>,
-) {
-    while let Some(mut message) = inbound.next().await {
+}
+
+impl Mover {
+    /// Until the subscription ends. Behind a gate that is never opened nothing moves: the messages are nobody's.
+    async fn run(self, mut inbound: Inbound, mut gate: watch::Receiver<bool>) {
+        if gate.wait_for(|is_open| *is_open).await.is_err() {
+            return;
+        }
+        while let Some(message) = inbound.next().await {
+            self.take(message);
+        }
+    }
+
+    fn take(&self, mut message: async_nats::Message) {
         // A subscription to `>` hears the server's own subjects, too: they are not the guest's.
         if is_reserved(&message.subject) {
-            continue;
+            return;
         }
-        source.counters.received.add_one();
-        if queue.len() >= COPY_BEHIND {
+        let counters = &self.source.counters;
+        counters.received.add_one();
+        if self.queue.len() >= COPY_BEHIND {
             message.payload = Bytes::copy_from_slice(&message.payload);
         }
         let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
-        let arrival = Arrival { message, prefix_bytes, source: Arc::clone(&source) };
-        if queue.push(arrival, bytes).is_err() {
-            source.counters.dropped.add_one();
-            let dropped = source.counters.dropped.get();
+        let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
+        let arrival = Arrival { message, prefix_bytes, source: Arc::clone(&self.source) };
+        if self.queue.push(arrival, bytes).is_err() {
+            counters.dropped.add_one();
+            let dropped = counters.dropped.get();
             // One line at 1, 2, 4, 8 …: a flood of messages must not become one of log lines.
             if dropped.is_power_of_two() {
-                let guest = &source.guest;
+                let guest = &self.source.guest;
                 tracing::warn!(%guest, dropped, "the guest does not keep up: its queue is full, messages are dropped");
             }
         }
-    }
-}
-
-impl imports::Subscriptions for Subjects {
-    fn subscribe(
-        &self,
-        subject: Subject,
-        queue: Option<String>,
-        ignore_prefix: bool,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
-        Box::pin(self.begin(subject, queue, ignore_prefix))
-    }
-
-    fn unsubscribe(
-        &self,
-        subject: Subject,
-        queue: Option<String>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
-        Box::pin(async move { self.end(&(subject.to_string(), queue)).await })
     }
 }

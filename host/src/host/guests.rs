@@ -1,0 +1,258 @@
+//! The guests of a host: loaded, replaced and unloaded while it runs. What the configuration lists comes this way, too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::version::{Candidate, Version};
+use super::{ChangeError, DrainReport, GuestError, GuestInfo};
+use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::guest::{Engine, Loaded};
+use crate::metrics::{GuestCounters, GuestStats};
+use crate::queue::Queue;
+use crate::trigger::{Arrival, Subjects};
+
+/// What every guest of a host has around it.
+pub(super) struct Surroundings {
+    pub(super) connection: Connection,
+    pub(super) connector: Connector,
+    pub(super) prefix: String,
+    pub(super) default_bucket: String,
+    pub(super) bucket_settings: BTreeMap<String, BucketSettings>,
+    pub(super) drain_timeout: Duration,
+}
+
+/// What stays of a guest from version to version.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) name: Arc<str>,
+    pub(super) subjects: Arc<Subjects>,
+    pub(super) queue: Arc<Queue<Arrival>>,
+    pub(super) counters: Arc<GuestCounters>,
+}
+
+/// A guest in service.
+struct Slot {
+    base: Base,
+    version: Version,
+    /// 1 for the one that was loaded, one more each time it was replaced.
+    number: u32,
+}
+
+/// All guests of a host.
+pub(super) struct Guests {
+    engine: Arc<Engine>,
+    surroundings: Surroundings,
+    slots: Mutex<BTreeMap<String, Slot>>,
+    /// Changes take turns.
+    changes: tokio::sync::Mutex<()>,
+    /// Instances that are nobody's yet.
+    instances: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+impl Guests {
+    pub(super) fn new(engine: Arc<Engine>, surroundings: Surroundings) -> Self {
+        let (slots, changes, stopping) = Default::default();
+        let instances = Arc::new(Semaphore::new(MOST_INSTANCES as usize));
+        Self { engine, surroundings, slots, changes, instances, stopping }
+    }
+
+    /// Compiles a component and brings it into service as a new guest.
+    pub(super) async fn load(&self, name: &str, settings: GuestSettings) -> Result<(), ChangeError> {
+        let loading = async {
+            let loaded = Loaded::load(&self.engine, &settings.component).await;
+            let loaded = loaded.map_err(|error| ChangeError::guest(name, error.into()))?;
+            self.bring_up(name, settings, loaded).await
+        };
+        self.unless_stopping(loading).await
+    }
+
+    /// Brings a compiled component into service as a new guest.
+    pub(super) async fn bring_up(
+        &self,
+        name: &str,
+        settings: GuestSettings,
+        loaded: Loaded,
+    ) -> Result<(), ChangeError> {
+        let _turn = self.changes.lock().await;
+        if self.slots().contains_key(name) {
+            return Err(ChangeError::AlreadyLoaded { name: name.to_owned() });
+        }
+        let base = self.base(name);
+        let candidate = self.candidate(&base, settings, loaded).await?;
+        let gate = base.subjects.begin_all(&candidate.wanted()).await;
+        let gate = gate.map_err(|refused| ChangeError::subscribe(name, refused))?;
+        let version = candidate.into_service(&base);
+        self.slots().insert(name.to_owned(), Slot { base, version, number: 1 });
+        gate.open();
+        Ok(())
+    }
+
+    /// Brings a new version of a guest into service, and ends the old one. Reports how that ended.
+    pub(super) async fn replace(
+        &self,
+        name: &str,
+        settings: GuestSettings,
+    ) -> Result<DrainReport, ChangeError> {
+        let (turn, base, candidate) = {
+            let beginning = async {
+                let loaded = Loaded::load(&self.engine, &settings.component).await;
+                let loaded = loaded.map_err(|error| ChangeError::guest(name, error.into()))?;
+                let turn = self.changes.lock().await;
+                let base = self.slots().get(name).map(|slot| slot.base.clone());
+                let base = base.ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
+                let candidate = self.candidate(&base, settings, loaded).await?;
+                Ok((turn, base, candidate))
+            };
+            self.unless_stopping(beginning).await?
+        };
+        let wanted = candidate.wanted();
+        let gate = base.subjects.begin_all(&wanted).await;
+        let gate = gate.map_err(|refused| ChangeError::subscribe(name, refused))?;
+        let deadline = Instant::now() + self.surroundings.drain_timeout;
+        let (old, settled) = {
+            let mut slots = self.slots();
+            let slot = slots.get_mut(name).ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
+            slot.version.retire();
+            let settled = slot.version.settled();
+            slot.number += 1;
+            (std::mem::replace(&mut slot.version, candidate.into_service(&base)), settled)
+        };
+        base.subjects.set_prefixes(&wanted).await;
+        let unwanted = base.subjects.unwanted(&wanted).await;
+        gate.open();
+        base.subjects.end_all(unwanted).await;
+        let mut report = DrainReport::default();
+        report.add(name, old.end(settled, deadline).await, base.counters.snapshot());
+        drop(turn);
+        Ok(report)
+    }
+
+    /// Takes a guest out of service: what has arrived for it is handled first.
+    pub(super) async fn unload(&self, name: &str) -> Result<DrainReport, ChangeError> {
+        let _turn = self.unless_stopping(async { Ok(self.changes.lock().await) }).await?;
+        let slot = self.slots().remove(name);
+        let slot = slot.ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
+        let deadline = Instant::now() + self.surroundings.drain_timeout;
+        Ok(self.end(vec![slot], deadline).await)
+    }
+
+    /// Takes all guests out of service, and takes no more changes.
+    pub(super) async fn stop(&self, deadline: Instant) -> DrainReport {
+        self.stopping.cancel();
+        // A change that has come so far that it cannot be taken back ends by its own deadline, which is before ours.
+        let turn = timeout_at(deadline, self.changes.lock()).await;
+        let slots = std::mem::take(&mut *self.slots()).into_values().collect();
+        let mut report = self.end(slots, deadline).await;
+        if turn.is_err() {
+            report.problems.push("a guest was being changed, and was cut off".to_owned());
+        }
+        report
+    }
+
+    /// The guests in service.
+    pub(super) fn list(&self) -> Vec<GuestInfo> {
+        let info = |(name, slot): (&String, &Slot)| GuestInfo {
+            name: name.clone(),
+            component: slot.version.settings.component.clone(),
+            version: slot.number,
+            queued: slot.base.queue.len(),
+            in_hand: slot.version.in_hand(),
+            stats: slot.base.counters.snapshot(),
+        };
+        self.slots().iter().map(info).collect()
+    }
+
+    /// The figures of one guest.
+    pub(super) fn stats(&self, name: &str) -> Option<GuestStats> {
+        self.slots().get(name).map(|slot| slot.base.counters.snapshot())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+        // Entries are only put in, swapped and taken out under the lock.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn base(&self, name: &str) -> Base {
+        let counters = Arc::<GuestCounters>::default();
+        // Nothing fits until a version takes it over.
+        let queue = Arc::new(Queue::new(0, 0));
+        let connection = self.surroundings.connection.clone();
+        let subjects = Subjects::new(name, connection, Arc::clone(&counters), Arc::clone(&queue));
+        Base { name: name.into(), subjects: Arc::new(subjects), queue, counters }
+    }
+
+    async fn candidate(
+        &self,
+        base: &Base,
+        settings: GuestSettings,
+        loaded: Loaded,
+    ) -> Result<Candidate, ChangeError> {
+        let instances = self.reserve(&base.name, settings.instances.max.get())?;
+        let engine = Arc::clone(&self.engine);
+        let started = Candidate::start(engine, &self.surroundings, base, settings, loaded, instances).await;
+        started.map_err(|error| ChangeError::guest(&base.name, GuestError::Start(error.to_string())))
+    }
+
+    /// The instances that a version may have. Two versions of a guest are there at once while one replaces the other.
+    fn reserve(&self, name: &str, asked: u32) -> Result<OwnedSemaphorePermit, ChangeError> {
+        Arc::clone(&self.instances).try_acquire_many_owned(asked).map_err(|_| ChangeError::TooManyInstances {
+            name: name.to_owned(),
+            asked,
+            free: self.instances.available_permits(),
+        })
+    }
+
+    /// Gives up as soon as the host stops.
+    async fn unless_stopping<T>(
+        &self,
+        change: impl Future<Output = Result<T, ChangeError>>,
+    ) -> Result<T, ChangeError> {
+        self.stopping.run_until_cancelled(change).await.unwrap_or(Err(ChangeError::Stopping))
+    }
+
+    /// Drains these. The connection stays open.
+    async fn end(&self, slots: Vec<Slot>, deadline: Instant) -> DrainReport {
+        let mut report = DrainReport::default();
+        let settled: Vec<_> = slots.iter().map(|slot| slot.version.settled()).collect();
+        let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers())).await.concat();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Err(error) = self.surroundings.connection.quiesce(&stoppers, left).await {
+            report.problems.push(format!("messages on their way may be lost: {error}"));
+        }
+        join_all(slots.iter().map(|slot| slot.base.subjects.finish())).await;
+        // All at once: a guest that takes all the time leaves the others theirs.
+        let ends = slots
+            .into_iter()
+            .zip(settled)
+            .map(async |(slot, settled)| (slot.version.end(settled, deadline).await, slot.base));
+        for (ended, base) in join_all(ends).await {
+            report.add(&base.name, ended, base.counters.snapshot());
+        }
+        report
+    }
+}
+
+/// Loads the components of guests by name, all at once.
+pub(super) async fn load_all(
+    engine: &Arc<Engine>,
+    guests: &BTreeMap<String, GuestSettings>,
+) -> Result<Vec<(String, GuestSettings, Loaded)>, (String, GuestError)> {
+    let loads = guests.iter().map(async |(name, settings)| {
+        let component: &PathBuf = &settings.component;
+        match Loaded::load(engine, component).await {
+            Ok(loaded) => Ok((name.clone(), settings.clone(), loaded)),
+            Err(error) => Err((name.clone(), GuestError::from(error))),
+        }
+    });
+    join_all(loads).await.into_iter().collect()
+}

@@ -1,0 +1,176 @@
+//! How a host, or a change to one, ended: reports and errors.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::MOST_INSTANCES;
+use crate::connection::ConnectError;
+use crate::dispatch::Drained;
+use crate::error::Error;
+use crate::guest::LoadError;
+use crate::metrics::GuestStats;
+use crate::server::ServerError;
+
+/// What became of the messages that had arrived when a host, or a guest, was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Messages that were handled after the stop began.
+    pub finished: u64,
+    /// Messages that had arrived and were not handled in time.
+    pub abandoned: u64,
+    /// Messages that were handed back to their stream, for another host.
+    pub returned: u64,
+    /// What has happened to each guest, from its start to its end.
+    pub guests: BTreeMap<String, GuestStats>,
+    /// What else went wrong: a server that could not be reached for the last round trip, a guest whose `stop` failed.
+    pub problems: Vec<String>,
+}
+
+impl DrainReport {
+    /// Adds how one guest, or one version of it, ended.
+    pub(super) fn add(&mut self, name: &str, ended: (Drained, Result<(), String>), stats: GuestStats) {
+        let (drained, stopped) = ended;
+        self.finished += drained.finished;
+        self.abandoned += drained.abandoned;
+        if let Err(why) = stopped {
+            self.problems.push(format!("guest {name:?} did not stop in order: {why}"));
+        }
+        self.guests.insert(name.to_owned(), stats);
+    }
+
+    /// Whether nothing was abandoned and nothing went wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.abandoned == 0 && self.problems.is_empty()
+    }
+}
+
+/// Why a host did not start. What had been started has been stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A nats-server of our own did not start.
+    #[error("cannot start a nats-server of our own")]
+    Server(#[source] ServerError),
+    /// No server could be reached, or none let us in.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// A guest did not come into service.
+    #[error("cannot start guest {name:?}")]
+    Guest {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: GuestError,
+    },
+    /// The guests together ask for more instances than there can be.
+    #[error(
+        "the guests together ask for {asked} instances, and a host has {MOST_INSTANCES}: lower `instances.max` of some"
+    )]
+    TooManyInstances {
+        /// The sum of their `instances.max`.
+        asked: u64,
+    },
+    /// The machine refused what it takes to run guests: threads or memory.
+    #[error("cannot set up what runs guests: {0}")]
+    Machine(String),
+}
+
+/// Why a guest did not come into service.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuestError {
+    /// Its file is missing, or is no guest.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It trapped, took too long or failed while it started. Says which.
+    #[error("{0}")]
+    Start(String),
+    /// A subscription was refused.
+    #[error("cannot subscribe to {subject:?}")]
+    Subscribe {
+        /// The subject, as it travels.
+        subject: String,
+        /// Why.
+        source: Error,
+    },
+}
+
+/// Why a guest was not loaded, replaced or unloaded. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// There is a guest of that name.
+    #[error("guest {name:?} is loaded already; it can be replaced")]
+    AlreadyLoaded {
+        /// Its name.
+        name: String,
+    },
+    /// There is no guest of that name.
+    #[error("there is no guest {name:?}")]
+    NotLoaded {
+        /// The name.
+        name: String,
+    },
+    /// The guest asks for more instances than are free. While one version replaces another, both need theirs.
+    #[error(
+        "guest {name:?} asks for {asked} instances, and {free} of the host's {MOST_INSTANCES} are free: lower `instances.max`"
+    )]
+    TooManyInstances {
+        /// Its name.
+        name: String,
+        /// Its `instances.max`.
+        asked: u32,
+        /// How many are free.
+        free: usize,
+    },
+    /// The guest did not come into service.
+    #[error("cannot start guest {name:?}")]
+    Guest {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: GuestError,
+    },
+    /// The host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+impl ChangeError {
+    pub(super) fn guest(name: &str, source: GuestError) -> Self {
+        Self::Guest { name: name.to_owned(), source }
+    }
+
+    pub(super) fn subscribe(name: &str, (subject, source): (String, Error)) -> Self {
+        Self::guest(name, GuestError::Subscribe { subject, source })
+    }
+}
+
+impl From<ChangeError> for StartError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Guest { name, source } => Self::Guest { name, source },
+            other => Self::Machine(other.to_string()),
+        }
+    }
+}
+
+/// A guest in service.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct GuestInfo {
+    /// Its name.
+    pub name: String,
+    /// The component's file.
+    pub component: PathBuf,
+    /// 1 for the version that was loaded, one more each time it was replaced.
+    pub version: u32,
+    /// Messages that wait for an instance.
+    pub queued: usize,
+    /// Messages that are being handled.
+    pub in_hand: usize,
+    /// What has happened to it since it was loaded, over all versions.
+    pub stats: GuestStats,
+}

@@ -1,0 +1,109 @@
+//! A message that has arrived, and how what became of it is carried out.
+
+use std::sync::Arc;
+
+use async_nats::Subject;
+use bytes::Bytes;
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::headers::{from_wire, to_wire};
+use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
+use crate::metrics::GuestCounters;
+
+/// A message that has arrived for a guest.
+pub(crate) struct Arrival {
+    pub(super) message: async_nats::Message,
+    /// What the guest does not see of the subject.
+    pub(super) prefix_bytes: usize,
+    pub(super) source: Arc<Source>,
+}
+
+/// What is left of a message while the guest handles it.
+pub(crate) struct Ticket {
+    pub(crate) subject: Subject,
+    reply_to: Option<Subject>,
+    source: Arc<Source>,
+}
+
+/// What all subscriptions of one guest share.
+pub(super) struct Source {
+    pub(super) guest: Arc<str>,
+    pub(super) connection: Connection,
+    pub(super) counters: Arc<GuestCounters>,
+}
+
+impl Arrival {
+    /// The message as the guest sees it, and what it takes to carry out what becomes of it.
+    pub(crate) fn open(self) -> (Message, Ticket) {
+        let Self { message, prefix_bytes, source } = self;
+        let opened = Message {
+            subject: message.subject.get(prefix_bytes..).unwrap_or(&message.subject).to_owned(),
+            reply_to: message.reply.as_ref().map(|reply| reply.as_str().to_owned()),
+            headers: from_wire(message.headers.as_ref()),
+            payload: message.payload,
+        };
+        (opened, Ticket { subject: message.subject, reply_to: message.reply, source })
+    }
+}
+
+impl Ticket {
+    /// Carries out what became of the message: whoever waits for a reply gets it, or an error.
+    pub(crate) async fn settle(self, outcome: Outcome) {
+        let answer = match outcome {
+            Outcome::Handled(None) => return,
+            Outcome::Handled(Some(reply)) => Ok(reply),
+            Outcome::Failed(failure) => Err(failure),
+        };
+        let Some(reply_to) = &self.reply_to else { return };
+        let counters = &self.source.counters;
+        match self.answer(reply_to.clone(), answer).await {
+            Ok(()) => counters.replied.add_one(),
+            Err(error) => {
+                counters.replies_failed.add_one();
+                let guest = &self.source.guest;
+                tracing::error!(%guest, subject = %self.subject, "the reply could not be sent: {error}");
+            }
+        }
+    }
+
+    async fn answer(&self, reply_to: Subject, answer: Result<Reply, Failure>) -> Result<(), Error> {
+        // The sender chose where the answer goes, but it goes with the host's rights: not to where the server takes orders.
+        if reply_to.starts_with('$') {
+            return Err(Error::Invalid(format!(
+                "{reply_to:?} is the server's own subject, not one to wait on"
+            )));
+        }
+        let reply = answer.unwrap_or_else(|failure| service_error(&failure));
+        let sent = self.send(&reply_to, reply).await;
+        if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
+            // Whoever waits learns at least that nothing will come.
+            let reason = "the handler's reply is not allowed".into();
+            let failure = Failure { kind: FailureKind::Trap, reason, backtrace: None };
+            self.send(&reply_to, service_error(&failure)).await?;
+        }
+        sent
+    }
+
+    async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
+        let headers = to_wire(reply.headers)?;
+        self.source.connection.publish(reply_to.clone(), None, headers, reply.payload).await
+    }
+}
+
+/// The answer of a service that failed.
+/// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>
+fn service_error(failure: &Failure) -> Reply {
+    let words = match failure.kind {
+        // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
+        FailureKind::Retry(_) | FailureKind::Reject => failure.reason.clone(),
+        FailureKind::Trap => "the handler failed".to_owned(),
+        FailureKind::Timeout => "the handler took too long".to_owned(),
+        FailureKind::NotStarted => "the handler cannot run now".to_owned(),
+    };
+    let headers = vec![
+        ("Nats-Service-Error".to_owned(), words),
+        ("Nats-Service-Error-Code".to_owned(), failure.kind.service_code().to_string()),
+    ];
+    Reply { headers, payload: Bytes::new() }
+}

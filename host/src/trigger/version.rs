@@ -1,0 +1,103 @@
+//! What one version of a guest is subscribed to: what its settings say, and what it asks for itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::Subject;
+use tokio::sync::watch;
+
+use super::subject::{Key, Subjects};
+use crate::config::SubscriptionSettings;
+use crate::error::Error;
+use crate::imports::{Changed, Subscriptions};
+
+/// Subscriptions that are wanted, and how many bytes of prefix the guest does not see of each.
+pub(crate) type Wanted = BTreeMap<Key, usize>;
+
+/// The way of one version to its guest's subscriptions.
+///
+/// What it asks for while it starts begins only when it comes into service: until then its messages would be nobody's, or
+/// another version's.
+pub(crate) struct VersionSubjects {
+    subjects: Arc<Subjects>,
+    prefix: String,
+    phase: Mutex<Phase>,
+}
+
+enum Phase {
+    Starting(Wanted),
+    InService,
+    Retired,
+}
+
+impl VersionSubjects {
+    pub(crate) fn new(subjects: Arc<Subjects>, prefix: &str, configured: &[SubscriptionSettings]) -> Self {
+        let wanted = configured.iter().map(|settings| {
+            let prefix = if settings.ignore_prefix { "" } else { prefix };
+            ((format!("{prefix}{}", settings.subject), settings.queue.clone()), prefix.len())
+        });
+        let phase = Mutex::new(Phase::Starting(wanted.collect()));
+        Self { subjects, prefix: prefix.to_owned(), phase }
+    }
+
+    /// What it wants when it comes into service. From then on, what it asks for begins and ends at once.
+    pub(crate) fn come_into_service(&self) -> Wanted {
+        match std::mem::replace(&mut *self.phase(), Phase::InService) {
+            Phase::Starting(wanted) => wanted,
+            Phase::InService | Phase::Retired => Wanted::new(),
+        }
+    }
+
+    /// It may finish its messages, but no longer change what the guest is subscribed to.
+    pub(crate) fn retire(&self) {
+        *self.phase() = Phase::Retired;
+    }
+
+    /// What it asks for is done at once (false), or has been noted or refused.
+    fn note(&self, change: impl FnOnce(&mut Wanted)) -> Result<bool, Error> {
+        match &mut *self.phase() {
+            Phase::Starting(wanted) => {
+                change(wanted);
+                Ok(true)
+            }
+            Phase::InService => Ok(false),
+            Phase::Retired => Err(Error::Unavailable("this version of the guest has been replaced".into())),
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriptions for VersionSubjects {
+    fn subscribe(&self, subject: Subject, queue: Option<String>, ignore_prefix: bool) -> Changed<'_> {
+        Box::pin(async move {
+            let key = (subject.to_string(), queue);
+            let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
+            let noted = self.note(|wanted| {
+                wanted.entry(key.clone()).or_insert(prefix_bytes);
+            })?;
+            if !noted {
+                let (_open, gate) = watch::channel(true);
+                let is_new = self.subjects.begin(&key, prefix_bytes, gate).await?;
+                // It may have been retired meanwhile: then nobody wants what it has just begun.
+                if let (true, Err(retired)) = (is_new, self.note(|_| {})) {
+                    self.subjects.end(&key).await?;
+                    return Err(retired);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn unsubscribe(&self, subject: Subject, queue: Option<String>) -> Changed<'_> {
+        Box::pin(async move {
+            let key = (subject.to_string(), queue);
+            let noted = self.note(|wanted| {
+                wanted.remove(&key);
+            })?;
+            if noted { Ok(()) } else { self.subjects.end(&key).await }
+        })
+    }
+}
