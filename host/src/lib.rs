@@ -27,6 +27,6 @@ pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal,
 pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
-pub use host::{ChangeError, DrainReport, GuestError, GuestInfo, Host, HostBuilder, StartError};
+pub use host::{Applied, ChangeError, DrainReport, GuestError, GuestInfo, Host, HostBuilder, StartError};
 pub use metrics::GuestStats;
 pub use server::{Server, ServerError};

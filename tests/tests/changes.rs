@@ -297,3 +297,47 @@ async fn a_host_that_stops_while_a_version_starts_does_not_wait_for_it() -> Resu
     ensure!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_applied_is_applied_as_a_whole() -> Result<()> {
+    let probe = Probe::start(|_, settings, _| {
+        settings.config.insert("version".to_owned(), "1".to_owned());
+    })
+    .await?;
+    let on = |subject: &str, number: u32| -> Result<GuestSettings> {
+        let mut settings = version(number)?;
+        settings.subscribe = vec![subject.into()];
+        Ok(settings)
+    };
+    let wanted = BTreeMap::from([("probe".to_owned(), version(2)?), ("more".to_owned(), on("more", 1)?)]);
+    let applied = probe.host.apply(wanted.clone()).await?;
+    assert_eq!(
+        (applied.loaded, applied.replaced, applied.unloaded),
+        (vec!["more".into()], vec!["probe".into()], vec![])
+    );
+    assert_eq!(
+        (answering(&probe, "probe").await?, answering(&probe, "more").await?),
+        ("2".into(), "1".into())
+    );
+    // Once more: nothing has changed, and nothing does.
+    let applied = probe.host.apply(wanted).await?;
+    assert_eq!(applied, wharf::Applied::default());
+    // One of three cannot start: none changes.
+    let mut bad = on("bad", 1)?;
+    bad.config.insert("start".to_owned(), json!([{ "do": "trap" }]).to_string());
+    let wanted = BTreeMap::from([("probe".to_owned(), version(3)?), ("bad".to_owned(), bad)]);
+    let error = probe.host.apply(wanted).await.err().context("it was applied")?;
+    ensure!(matches!(&error, ChangeError::Guest { name, .. } if name == "bad"), "{error:?}");
+    // Nor if a subscription is refused.
+    let wanted = BTreeMap::from([("probe".to_owned(), version(3)?), ("bad".to_owned(), on("a b", 1)?)]);
+    ensure!(probe.host.apply(wanted).await.is_err());
+    assert_eq!(
+        (answering(&probe, "probe").await?, answering(&probe, "more").await?),
+        ("2".into(), "1".into())
+    );
+    assert_eq!(probe.host.guests().len(), 2);
+    let applied = probe.host.apply(BTreeMap::from([("probe".to_owned(), version(2)?)])).await?;
+    assert_eq!(applied.unloaded, ["more"]);
+    ensure!(answering(&probe, "more").await.is_err_and(|error| is_nobody(&error)));
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::Digest as _;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{self, ComponentExportIndex, InstancePre};
 
@@ -100,8 +101,13 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
     Ok(look_into(&engine, &compile(&engine, path, &bytes)?, bytes.len()))
 }
 
+/// The SHA-256 of a component's bytes: the same one is the same component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 32]);
+
 /// A component that is a guest: compiled, linked, ready to be instantiated.
 pub(super) struct Component {
+    pub(super) digest: Digest,
     pub(super) pre: InstancePre<State>,
     pub(super) handle: ComponentExportIndex,
     pub(super) start: Option<ComponentExportIndex>,
@@ -109,9 +115,18 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Reads and compiles. Takes seconds of CPU for a large component: not for a thread that serves others.
-    pub(super) fn load(engine: &Arc<Engine>, path: &Path) -> Result<Self, LoadError> {
+    /// Reads and compiles, unless it is the one that is known. Takes seconds of CPU for a large component: not for a
+    /// thread that serves others.
+    pub(super) fn load(
+        engine: &Arc<Engine>,
+        path: &Path,
+        known: Option<Digest>,
+    ) -> Result<Option<Self>, LoadError> {
         let bytes = read(path)?;
+        let digest = Digest(sha2::Sha256::digest(&bytes).into());
+        if known == Some(digest) {
+            return Ok(None);
+        }
         let component = compile(engine, path, &bytes)?;
         let problems = look_into(engine, &component, bytes.len()).problems;
         let no_guest = |problems| LoadError::NoGuest { path: path.to_owned(), problems };
@@ -126,7 +141,7 @@ impl Component {
             .ok_or_else(|| no_guest(vec![format!("{HANDLER} has no function `handle`")]))?;
         let (start, stop) =
             (function(&component, LIFECYCLE, "start"), function(&component, LIFECYCLE, "stop"));
-        Ok(Self { pre, handle, start, stop })
+        Ok(Some(Self { digest, pre, handle, start, stop }))
     }
 }
 

@@ -17,6 +17,7 @@ use bytesize::ByteSize;
 use tokio::time::Instant;
 use wasmtime::WasmBacktrace;
 
+pub(crate) use self::component::Digest;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::state::Template;
@@ -31,15 +32,25 @@ use crate::metrics::GuestCounters;
 pub(crate) struct Loaded(Component);
 
 impl Loaded {
-    /// Reads, compiles and checks a component, on a thread where that may take its time.
-    pub(crate) async fn load(engine: &Arc<Engine>, path: &Path) -> Result<Self, LoadError> {
+    /// Reads, compiles and checks a component, on a thread where that may take its time. None if it is the one that is
+    /// known.
+    pub(crate) async fn load(
+        engine: &Arc<Engine>,
+        path: &Path,
+        known: Option<Digest>,
+    ) -> Result<Option<Self>, LoadError> {
         let (engine, path) = (Arc::clone(engine), path.to_owned());
         let file = path.clone();
-        let loading = tokio::task::spawn_blocking(move || Component::load(&engine, &path));
+        let loading = tokio::task::spawn_blocking(move || Component::load(&engine, &path, known));
         match loading.await {
-            Ok(loaded) => loaded.map(Self),
+            Ok(loaded) => Ok(loaded?.map(Self)),
             Err(panicked) => Err(LoadError::Compile { path: file, source: panicked.into() }),
         }
+    }
+
+    /// Tells it from others.
+    pub(crate) fn digest(&self) -> Digest {
+        self.0.digest
     }
 }
 

@@ -1,7 +1,6 @@
 //! The guests of a host: loaded, replaced and unloaded while it runs. What the configuration lists comes this way, too.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::change::Change;
 use super::version::{Candidate, Version};
-use super::{ChangeError, DrainReport, GuestError, GuestInfo};
+use super::{Applied, ChangeError, DrainReport, GuestError, GuestInfo};
 use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::guest::{Engine, Loaded};
+use crate::guest::{Digest, Engine, Loaded};
 use crate::metrics::{GuestCounters, GuestStats};
 use crate::queue::Queue;
 use crate::trigger::{Arrival, Subjects};
@@ -40,11 +40,11 @@ pub(super) struct Base {
 }
 
 /// A guest in service.
-struct Slot {
-    base: Base,
-    version: Version,
+pub(super) struct Slot {
+    pub(super) base: Base,
+    pub(super) version: Version,
     /// 1 for the one that was loaded, one more each time it was replaced.
-    number: u32,
+    pub(super) number: u32,
 }
 
 /// All guests of a host.
@@ -68,33 +68,24 @@ impl Guests {
 
     /// Compiles a component and brings it into service as a new guest.
     pub(super) async fn load(&self, name: &str, settings: GuestSettings) -> Result<(), ChangeError> {
-        let loading = async {
-            let loaded = Loaded::load(&self.engine, &settings.component).await;
-            let loaded = loaded.map_err(|error| ChangeError::guest(name, error.into()))?;
-            self.bring_up(name, settings, loaded).await
-        };
-        self.unless_stopping(loading).await
+        let loaded = self.unless_stopping(self.compile(name, &settings, None)).await?;
+        self.bring_up(vec![(name.to_owned(), settings, loaded)]).await
     }
 
-    /// Brings a compiled component into service as a new guest.
+    /// Brings compiled components into service as new guests.
     pub(super) async fn bring_up(
         &self,
-        name: &str,
-        settings: GuestSettings,
-        loaded: Loaded,
+        loaded: Vec<(String, GuestSettings, Option<Loaded>)>,
     ) -> Result<(), ChangeError> {
-        let _turn = self.changes.lock().await;
-        if self.slots().contains_key(name) {
-            return Err(ChangeError::AlreadyLoaded { name: name.to_owned() });
+        let _turn = self.turn().await?;
+        let mut changes = Vec::new();
+        for (name, settings, loaded) in loaded {
+            if self.slots().contains_key(&name) {
+                return Err(ChangeError::AlreadyLoaded { name });
+            }
+            changes.extend(loaded.map(|loaded| Change::ComeIn(self.base(&name), settings, loaded)));
         }
-        let base = self.base(name);
-        let candidate = self.candidate(&base, settings, loaded).await?;
-        let gate = base.subjects.begin_all(&candidate.wanted()).await;
-        let gate = gate.map_err(|refused| ChangeError::subscribe(name, refused))?;
-        let version = candidate.into_service(&base);
-        self.slots().insert(name.to_owned(), Slot { base, version, number: 1 });
-        gate.open();
-        Ok(())
+        self.carry_out(changes).await.map(drop)
     }
 
     /// Brings a new version of a guest into service, and ends the old one. Reports how that ended.
@@ -103,47 +94,53 @@ impl Guests {
         name: &str,
         settings: GuestSettings,
     ) -> Result<DrainReport, ChangeError> {
-        let (turn, base, candidate) = {
-            let beginning = async {
-                let loaded = Loaded::load(&self.engine, &settings.component).await;
-                let loaded = loaded.map_err(|error| ChangeError::guest(name, error.into()))?;
-                let turn = self.changes.lock().await;
-                let base = self.slots().get(name).map(|slot| slot.base.clone());
-                let base = base.ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
-                let candidate = self.candidate(&base, settings, loaded).await?;
-                Ok((turn, base, candidate))
-            };
-            self.unless_stopping(beginning).await?
-        };
-        let wanted = candidate.wanted();
-        let gate = base.subjects.begin_all(&wanted).await;
-        let gate = gate.map_err(|refused| ChangeError::subscribe(name, refused))?;
-        let deadline = Instant::now() + self.surroundings.drain_timeout;
-        let (old, settled) = {
-            let mut slots = self.slots();
-            let slot = slots.get_mut(name).ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
-            slot.version.retire();
-            let settled = slot.version.settled();
-            slot.number += 1;
-            (std::mem::replace(&mut slot.version, candidate.into_service(&base)), settled)
-        };
-        base.subjects.set_prefixes(&wanted).await;
-        let unwanted = base.subjects.unwanted(&wanted).await;
-        gate.open();
-        base.subjects.end_all(unwanted).await;
-        let mut report = DrainReport::default();
-        report.add(name, old.end(settled, deadline).await, base.counters.snapshot());
-        drop(turn);
-        Ok(report)
+        let not_loaded = || ChangeError::NotLoaded { name: name.to_owned() };
+        if !self.slots().contains_key(name) {
+            return Err(not_loaded());
+        }
+        let loaded = self.unless_stopping(self.compile(name, &settings, None)).await?;
+        let _turn = self.turn().await?;
+        let base = self.slots().get(name).map(|slot| slot.base.clone()).ok_or_else(not_loaded)?;
+        let change = loaded.map(|loaded| Change::ComeIn(base, settings, loaded));
+        self.carry_out(change.into_iter().collect()).await
     }
 
     /// Takes a guest out of service: what has arrived for it is handled first.
     pub(super) async fn unload(&self, name: &str) -> Result<DrainReport, ChangeError> {
-        let _turn = self.unless_stopping(async { Ok(self.changes.lock().await) }).await?;
-        let slot = self.slots().remove(name);
-        let slot = slot.ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
-        let deadline = Instant::now() + self.surroundings.drain_timeout;
-        Ok(self.end(vec![slot], deadline).await)
+        let _turn = self.turn().await?;
+        if !self.slots().contains_key(name) {
+            return Err(ChangeError::NotLoaded { name: name.to_owned() });
+        }
+        self.carry_out(vec![Change::GoOut(name.to_owned())]).await
+    }
+
+    /// Makes the guests be these, or changes nothing.
+    pub(super) async fn apply(
+        &self,
+        wanted: BTreeMap<String, GuestSettings>,
+    ) -> Result<Applied, ChangeError> {
+        let _turn = self.turn().await?;
+        let mut applied = Applied::default();
+        let mut changes = Vec::new();
+        for (name, settings) in wanted.clone() {
+            let current = self.slots().get(&name).map(|slot| {
+                let known = (slot.version.settings == settings).then_some(slot.version.digest);
+                (slot.base.clone(), known)
+            });
+            let known = current.as_ref().and_then(|(_, known)| *known);
+            let loaded = self.unless_stopping(self.compile(&name, &settings, known)).await?;
+            // The same settings and the same bytes: it stays as it is.
+            let Some(loaded) = loaded else { continue };
+            let list = if current.is_some() { &mut applied.replaced } else { &mut applied.loaded };
+            list.push(name.clone());
+            let base = current.map_or_else(|| self.base(&name), |(base, _)| base);
+            changes.push(Change::ComeIn(base, settings, loaded));
+        }
+        let gone: Vec<_> = self.slots().keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        changes.extend(gone.iter().cloned().map(Change::GoOut));
+        applied.unloaded = gone;
+        applied.problems = self.carry_out(changes).await?.into_problems();
+        Ok(applied)
     }
 
     /// Takes all guests out of service, and takes no more changes.
@@ -177,7 +174,7 @@ impl Guests {
         self.slots().get(name).map(|slot| slot.base.counters.snapshot())
     }
 
-    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+    pub(super) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         // Entries are only put in, swapped and taken out under the lock.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,7 +188,22 @@ impl Guests {
         Base { name: name.into(), subjects: Arc::new(subjects), queue, counters }
     }
 
-    async fn candidate(
+    async fn compile(
+        &self,
+        name: &str,
+        settings: &GuestSettings,
+        known: Option<Digest>,
+    ) -> Result<Option<Loaded>, ChangeError> {
+        let loaded = Loaded::load(&self.engine, &settings.component, known).await;
+        loaded.map_err(|error| ChangeError::guest(name, error.into()))
+    }
+
+    /// Changes take turns; none begins once the host stops.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+        self.unless_stopping(async { Ok(self.changes.lock().await) }).await
+    }
+
+    pub(super) async fn candidate(
         &self,
         base: &Base,
         settings: GuestSettings,
@@ -213,15 +225,20 @@ impl Guests {
     }
 
     /// Gives up as soon as the host stops.
-    async fn unless_stopping<T>(
+    pub(super) async fn unless_stopping<T>(
         &self,
         change: impl Future<Output = Result<T, ChangeError>>,
     ) -> Result<T, ChangeError> {
         self.stopping.run_until_cancelled(change).await.unwrap_or(Err(ChangeError::Stopping))
     }
 
+    /// By when what is drained from now on must have ended.
+    pub(super) fn drain_deadline(&self) -> Instant {
+        Instant::now() + self.surroundings.drain_timeout
+    }
+
     /// Drains these. The connection stays open.
-    async fn end(&self, slots: Vec<Slot>, deadline: Instant) -> DrainReport {
+    pub(super) async fn end(&self, slots: Vec<Slot>, deadline: Instant) -> DrainReport {
         let mut report = DrainReport::default();
         let settled: Vec<_> = slots.iter().map(|slot| slot.version.settled()).collect();
         let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers())).await.concat();
@@ -242,14 +259,13 @@ impl Guests {
     }
 }
 
-/// Loads the components of guests by name, all at once.
+/// Compiles the components of guests by name, all at once.
 pub(super) async fn load_all(
     engine: &Arc<Engine>,
     guests: &BTreeMap<String, GuestSettings>,
-) -> Result<Vec<(String, GuestSettings, Loaded)>, (String, GuestError)> {
+) -> Result<Vec<(String, GuestSettings, Option<Loaded>)>, (String, GuestError)> {
     let loads = guests.iter().map(async |(name, settings)| {
-        let component: &PathBuf = &settings.component;
-        match Loaded::load(engine, component).await {
+        match Loaded::load(engine, &settings.component, None).await {
             Ok(loaded) => Ok((name.clone(), settings.clone(), loaded)),
             Err(error) => Err((name.clone(), GuestError::from(error))),
         }

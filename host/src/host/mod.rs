@@ -1,10 +1,12 @@
 //! The host: it puts the rooms together, and takes them apart in the right order.
 
+mod change;
 mod guests;
 mod report;
 mod running;
 mod version;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::connector::Connector;
 use crate::metrics::GuestStats;
 
 use guests::Guests;
-pub use report::{ChangeError, DrainReport, GuestError, GuestInfo, StartError};
+pub use report::{Applied, ChangeError, DrainReport, GuestError, GuestInfo, StartError};
 use running::{Handles, Plan};
 
 /// A running host: one connection, and the guests that it was configured with.
@@ -128,6 +130,16 @@ impl Host {
     pub async fn unload(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
         self.change(|guests| async move { guests.unload(&name).await }).await
+    }
+
+    /// Makes the running guests be these: loads, replaces and unloads as it takes, or changes nothing. A guest is replaced
+    /// if its settings or its component's bytes are others.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] says what cannot be. Then nothing has changed.
+    pub async fn apply(&self, guests: BTreeMap<String, GuestSettings>) -> Result<Applied, ChangeError> {
+        self.change(|running| async move { running.apply(guests).await }).await
     }
 
     /// Carries a change out where guests run, to its end, even if nobody waits for it any more.

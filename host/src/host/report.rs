@@ -39,6 +39,15 @@ impl DrainReport {
         self.guests.insert(name.to_owned(), stats);
     }
 
+    /// What went wrong, in words, with what was abandoned.
+    pub(super) fn into_problems(self) -> Vec<String> {
+        let mut problems = self.problems;
+        if self.abandoned > 0 {
+            problems.push(format!("{} messages were not handled in time and were abandoned", self.abandoned));
+        }
+        problems
+    }
+
     /// Whether nothing was abandoned and nothing went wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -155,6 +164,20 @@ impl From<ChangeError> for StartError {
             other => Self::Machine(other.to_string()),
         }
     }
+}
+
+/// What [`super::Host::apply`] has changed: guests by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Those that are new.
+    pub loaded: Vec<String>,
+    /// Those whose settings or component are others.
+    pub replaced: Vec<String>,
+    /// Those that are gone.
+    pub unloaded: Vec<String>,
+    /// What went wrong while old versions and guests that are gone were drained.
+    pub problems: Vec<String>,
 }
 
 /// A guest in service.

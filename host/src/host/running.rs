@@ -139,12 +139,10 @@ impl Running {
             guests: Arc::clone(&guests),
             drain_timeout: settings.drain_timeout,
         };
-        for (name, settings, loaded) in loaded {
-            if let Err(error) = guests.bring_up(&name, settings, loaded).await {
-                let report = running.stop().await;
-                report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
-                return Err(error.into());
-            }
+        if let Err(error) = guests.bring_up(loaded).await {
+            let report = running.stop().await;
+            report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
+            return Err(error.into());
         }
         let (runtime, server_died) = (Handle::current(), server_died.shared());
         Ok((running, Handles { connection, connector, guests, runtime, server_url, server_died }))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::guests::{Base, Surroundings};
 use crate::config::GuestSettings;
 use crate::dispatch::{Dispatcher, Drained};
-use crate::guest::{Engine, Guest, GuestStartError, Loaded, Template};
+use crate::guest::{Digest, Engine, Guest, GuestStartError, Loaded, Template};
 use crate::imports;
 use crate::policy::Policy;
 use crate::trigger::{VersionSubjects, Wanted};
@@ -18,6 +18,7 @@ pub(super) struct Candidate {
     guest: Arc<Guest>,
     own: Arc<VersionSubjects>,
     settings: GuestSettings,
+    digest: Digest,
     instances: OwnedSemaphorePermit,
 }
 
@@ -27,6 +28,7 @@ pub(super) struct Version {
     own: Arc<VersionSubjects>,
     dispatcher: Dispatcher,
     pub(super) settings: GuestSettings,
+    pub(super) digest: Digest,
     /// The version's part of the instances that all guests share. Given back last.
     _instances: OwnedSemaphorePermit,
 }
@@ -55,9 +57,10 @@ impl Candidate {
             subscriptions: Arc::clone(&own) as _,
         };
         let template = Arc::new(Template::new(name, settings.clone(), imports));
+        let digest = loaded.digest();
         let guest = Arc::new(Guest::new(engine, loaded, template));
         guest.start().await?;
-        Ok(Self { guest, own, settings, instances })
+        Ok(Self { guest, own, settings, digest, instances })
     }
 
     /// What it is to be subscribed to.
@@ -65,13 +68,20 @@ impl Candidate {
         self.own.come_into_service()
     }
 
+    /// It will not come into service after all: what it began in its `start` it may end in its `stop`.
+    pub(super) async fn discard(self, deadline: Instant) {
+        if let Err(why) = self.guest.stop(deadline).await {
+            tracing::warn!(guest = %self.guest.name(), "a version that did not come into service: {why}");
+        }
+    }
+
     /// Takes the guest's queue over.
     pub(super) fn into_service(self, base: &Base) -> Version {
-        let Self { guest, own, settings, instances } = self;
+        let Self { guest, own, settings, digest, instances } = self;
         let term = base.queue.hand_over(settings.limits.queue_messages, settings.limits.queue_bytes);
         let workers = settings.instances.max.get();
         let dispatcher = Dispatcher::start(Arc::clone(&guest), Arc::clone(&base.queue), term, workers);
-        Version { guest, own, dispatcher, settings, _instances: instances }
+        Version { guest, own, dispatcher, settings, digest, _instances: instances }
     }
 }
 

@@ -5,5 +5,5 @@ mod subject;
 mod version;
 
 pub(crate) use arrival::Arrival;
-pub(crate) use subject::Subjects;
+pub(crate) use subject::{Gate, Subjects};
 pub(crate) use version::{VersionSubjects, Wanted};

@@ -47,12 +47,15 @@ pub(crate) type Key = (String, Option<String>);
 
 /// Behind it wait the messages of subscriptions that have just been begun. Dropped unopened, they are nobody's.
 #[must_use = "messages wait behind it"]
-pub(crate) struct Gate(watch::Sender<bool>);
+pub(crate) struct Gate {
+    opener: watch::Sender<bool>,
+    begun: Vec<Key>,
+}
 
 impl Gate {
     /// Lets them go on into the guest's queue.
     pub(crate) fn open(self) {
-        self.0.send_replace(true);
+        self.opener.send_replace(true);
     }
 }
 
@@ -95,11 +98,11 @@ impl Subjects {
     ///
     /// The subscription that could not be made, and why. Those that had been begun are ended again.
     pub(crate) async fn begin_all(&self, wanted: &Wanted) -> Result<Gate, (String, Error)> {
-        let gate = watch::Sender::new(false);
+        let opener = watch::Sender::new(false);
         let mut begun = Vec::new();
         let mut result = Ok(());
         for (key, prefix_bytes) in wanted {
-            match self.begin(key, *prefix_bytes, gate.subscribe()).await {
+            match self.begin(key, *prefix_bytes, opener.subscribe()).await {
                 Ok(is_new) => begun.extend(is_new.then(|| key.clone())),
                 Err(error) => {
                     result = Err((key.0.clone(), error));
@@ -111,13 +114,18 @@ impl Subjects {
             let fenced = self.source.connection.fence(BEGIN_TIMEOUT).await;
             result = fenced.map_err(|error| (last.0.clone(), error));
         }
+        let gate = Gate { opener, begun };
         if let Err(refused) = result {
-            // Closed first: what has arrived on them is nobody's.
-            drop(gate);
-            self.end_all(begun).await;
+            self.take_back(gate).await;
             return Err(refused);
         }
-        Ok(Gate(gate))
+        Ok(gate)
+    }
+
+    /// Ends what was begun behind a gate. What has arrived on it is nobody's.
+    pub(crate) async fn take_back(&self, gate: Gate) {
+        drop(gate.opener);
+        self.end_all(gate.begun).await;
     }
 
     /// Those that there are and that are not wanted.
