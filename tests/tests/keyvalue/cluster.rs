@@ -9,17 +9,23 @@ use wharf::config::{BucketSettings, ConnectionSettings};
 use wharf::{Bucket, Connector, Error};
 use wharf_tests::TestServer;
 
+/// A test server of a cluster has no JetStream by itself.
+const STORE: &str = "jetstream { store_dir: \"DIR/jetstream\" }";
+
 async fn three_servers() -> Result<Vec<TestServer>> {
     let ports: Vec<u16> = {
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         listeners.into_iter().map(|listener| Ok(listener?.local_addr()?.port())).collect::<Result<_>>()?
     };
-    let servers = ports.iter().enumerate().map(|(at, port)| {
-        let routes: Vec<_> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
-        let routes = routes.join(", ");
-        let cluster = format!("name: c, listen: \"127.0.0.1:{port}\", routes: [{routes}]");
-        async move { TestServer::start(&format!("server_name: s{at}\ncluster {{ {cluster} }}")).await }
-    });
+    let servers =
+        ports.iter().enumerate().map(|(at, port)| {
+            let routes: Vec<_> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+            let routes = routes.join(", ");
+            let cluster = format!("name: c, listen: \"127.0.0.1:{port}\", routes: [{routes}]");
+            async move {
+                TestServer::start(&format!("server_name: s{at}\n{STORE}\ncluster {{ {cluster} }}")).await
+            }
+        });
     try_join_all(servers).await
 }
 
