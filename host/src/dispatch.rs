@@ -3,9 +3,11 @@
 //! A guest has as many workers as it may have instances. Each takes a message from the guest's queue, has the guest handle
 //! it, and has what became of it carried out, before it takes the next.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -91,7 +93,12 @@ async fn work(shared: Arc<Shared>) {
     while let Some(arrival) = shared.queue.pop(shared.term).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
         let (message, ticket) = arrival.open();
-        let outcome = shared.guest.handle(message, None).await;
+        let handling = AssertUnwindSafe(shared.guest.handle(message, None)).catch_unwind();
+        // A panic is a mistake of ours. It costs this message and its instance, not the worker.
+        let outcome = handling.await.unwrap_or_else(|_panic| {
+            let reason = "the host panicked while the guest called it".to_owned();
+            Outcome::Failed(Failure { kind: FailureKind::Trap, reason, backtrace: None })
+        });
         note(&shared.guest, &ticket.subject, &outcome);
         ticket.settle(outcome).await;
         shared.in_hand.fetch_sub(1, Ordering::Relaxed);

@@ -192,7 +192,8 @@ impl Guest {
             root
         };
         // Only where in the guest: the host's own frames say nothing about it, and take long to name.
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+        let backtrace =
+            error.downcast_ref::<WasmBacktrace>().map(|trace| words::in_lines(&trace.to_string()));
         Failure { kind: FailureKind::Trap, reason, backtrace }
     }
 }

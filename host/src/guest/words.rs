@@ -12,6 +12,12 @@ pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
     if text.contains(is_unfit) { text.replace(is_unfit, " ").into() } else { text.into() }
 }
 
+/// Several lines, each of them fit, and all but the first behind an indent: a component chooses the names of its functions.
+pub(super) fn in_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| in_one_line(line.trim_start())).collect();
+    lines.join("\n    ")
+}
+
 /// Why a guest says that it failed: in one line, and not without an end.
 pub(super) fn reason(text: &str) -> String {
     let end = text.floor_char_boundary(LONGEST_REASON_BYTES);
@@ -27,6 +33,11 @@ mod tests {
     fn no_line_break_and_no_escape_sequence_is_left() {
         assert_eq!(in_one_line("größer\tas\tis"), "größer\tas\tis");
         assert_eq!(in_one_line("a\r\nERROR \x1b[2J\u{9b}\0z"), "a  ERROR  [2J  z");
+    }
+
+    #[test]
+    fn no_line_of_a_backtrace_looks_like_one_of_the_hosts() {
+        assert_eq!(in_lines("at:\n  0: a\nERROR\x1b[2J b"), "at:\n    0: a\n    ERROR [2J b");
     }
 
     #[test]

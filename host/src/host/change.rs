@@ -12,9 +12,22 @@ use crate::trigger::{Gate, Wanted};
 /// What is to become of one guest.
 pub(super) enum Change {
     /// A version comes into service: the first one of its guest, or the next.
-    ComeIn(Base, GuestSettings, Loaded),
+    ComeIn(Box<Coming>),
     /// The guest of this name goes out of service.
     GoOut(String),
+}
+
+/// A version that is to come into service.
+pub(super) struct Coming {
+    pub(super) base: Base,
+    pub(super) settings: GuestSettings,
+    pub(super) loaded: Loaded,
+}
+
+impl From<Coming> for Change {
+    fn from(coming: Coming) -> Self {
+        Self::ComeIn(Box::new(coming))
+    }
 }
 
 /// A version that has started, and whose subscriptions have begun behind a gate.
@@ -41,7 +54,7 @@ impl Guests {
         let (mut coming, mut going) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
-                Change::ComeIn(base, settings, loaded) => coming.push((base, settings, loaded)),
+                Change::ComeIn(version) => coming.push(*version),
                 Change::GoOut(name) => going.push(name),
             }
         }
@@ -65,11 +78,8 @@ impl Guests {
     }
 
     /// Starts a version of each, all at once.
-    async fn start_all(
-        &self,
-        coming: Vec<(Base, GuestSettings, Loaded)>,
-    ) -> Result<Vec<(Base, Candidate)>, ChangeError> {
-        let starts = coming.into_iter().map(async |(base, settings, loaded)| {
+    async fn start_all(&self, coming: Vec<Coming>) -> Result<Vec<(Base, Candidate)>, ChangeError> {
+        let starts = coming.into_iter().map(async |Coming { base, settings, loaded }| {
             let candidate = self.candidate(&base, settings, loaded).await?;
             Ok((base, candidate))
         });

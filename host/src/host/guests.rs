@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::change::Change;
+use super::change::{Change, Coming};
 use super::version::{Candidate, Version};
 use super::{Applied, ChangeError, DrainReport, GuestError, GuestInfo};
 use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
@@ -83,7 +83,8 @@ impl Guests {
             if self.slots().contains_key(&name) {
                 return Err(ChangeError::AlreadyLoaded { name });
             }
-            changes.extend(loaded.map(|loaded| Change::ComeIn(self.base(&name), settings, loaded)));
+            let base = self.base(&name);
+            changes.extend(loaded.map(|loaded| Coming { base, settings, loaded }.into()));
         }
         self.carry_out(changes).await.map(drop)
     }
@@ -101,7 +102,7 @@ impl Guests {
         let loaded = self.unless_stopping(self.compile(name, &settings, None)).await?;
         let _turn = self.turn().await?;
         let base = self.slots().get(name).map(|slot| slot.base.clone()).ok_or_else(not_loaded)?;
-        let change = loaded.map(|loaded| Change::ComeIn(base, settings, loaded));
+        let change = loaded.map(|loaded| Coming { base, settings, loaded }.into());
         self.carry_out(change.into_iter().collect()).await
     }
 
@@ -134,7 +135,7 @@ impl Guests {
             let list = if current.is_some() { &mut applied.replaced } else { &mut applied.loaded };
             list.push(name.clone());
             let base = current.map_or_else(|| self.base(&name), |(base, _)| base);
-            changes.push(Change::ComeIn(base, settings, loaded));
+            changes.push(Coming { base, settings, loaded }.into());
         }
         let gone: Vec<_> = self.slots().keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         changes.extend(gone.iter().cloned().map(Change::GoOut));

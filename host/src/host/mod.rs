@@ -171,7 +171,10 @@ impl Host {
     }
 
     /// Drains and stops: no new messages come in, what has arrived is handled, the guests' `stop` is called, and what they
-    /// published has reached the server before the connection is closed. All within `drain_timeout`.
+    /// published has reached the server before the connection is closed.
+    ///
+    /// Handlers have `drain_timeout` to finish. Where a server does not answer, the round trips that prove what has arrived
+    /// may take some ten seconds more.
     pub async fn shutdown(mut self) -> DrainReport {
         self.stop.cancel();
         match self.report.wait_for(Option::is_some).await {

@@ -72,7 +72,8 @@ pub(super) fn run(plan: Plan, started: Started, report: &watch::Sender<Option<Dr
     };
     let drained = runtime.block_on(async {
         let stop = plan.stop.clone();
-        match Running::start(plan).await {
+        // Given up before it is done, a start is dropped as far as it has come: server and connection end with it.
+        match stop.run_until_cancelled(Running::start(plan)).await? {
             Ok((running, handles)) => {
                 if started.send(Ok(handles)).is_ok() {
                     stop.cancelled().await;
