@@ -92,14 +92,16 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
 async fn work(shared: Arc<Shared>) {
     while let Some(arrival) = shared.queue.pop(shared.term).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
-        let (message, ticket) = arrival.open();
-        let handling = AssertUnwindSafe(shared.guest.handle(message, None)).catch_unwind();
+        let (message, mut ticket) = arrival.open();
+        let handling = shared.guest.handle(message, None, ticket.trace().cloned());
+        let handling = AssertUnwindSafe(handling).catch_unwind();
         // A panic is a mistake of ours. It costs this message and its instance, not the worker.
         let outcome = handling.await.unwrap_or_else(|_panic| {
             let reason = "the host panicked while the guest called it".to_owned();
             Outcome::Failed(Failure { kind: FailureKind::Trap, reason, backtrace: None })
         });
         note(&shared.guest, &ticket.subject, &outcome);
+        ticket.end_span(&outcome);
         ticket.settle(outcome).await;
         shared.in_hand.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,7 @@ mod metrics;
 mod policy;
 mod queue;
 mod server;
+mod trace;
 mod trigger;
 
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};

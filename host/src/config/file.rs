@@ -8,13 +8,17 @@ use toml::de::DeTable;
 use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
-use super::{BucketSettings, Environment, GuestSettings, HostSettings, MOST_INSTANCES, bucket, guest};
+use super::{
+    BucketSettings, Environment, GuestSettings, HostSettings, MOST_INSTANCES, OtlpSettings, bucket, guest,
+    parse,
+};
 
 /// What the file says.
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) nats: Layer,
     pub(super) host: HostSettings,
+    pub(super) otlp: OtlpSettings,
     pub(super) guests: BTreeMap<String, GuestSettings>,
     pub(super) components: BTreeMap<String, Place>,
     pub(super) buckets: BTreeMap<String, BucketSettings>,
@@ -58,6 +62,12 @@ fn sections(root: &Table<'_>) -> Written {
             data: table.get("data").and_then(Value::path),
             cache: table.get("cache").and_then(Value::path),
         };
+        table.end();
+    }
+    if let Some(table) = root.get("otlp").and_then(Value::table) {
+        let endpoint = table.required("endpoint");
+        let read = |value: Value<'_>| value.parsed_unquoted("the endpoint", parse::otlp_endpoint);
+        written.otlp.endpoint = endpoint.and_then(read);
         table.end();
     }
     let mut instances = 0;

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
     parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subject, parse_subscription,
 };
@@ -41,6 +42,8 @@ pub struct Config {
     pub own_server: bool,
     /// Settings of the host itself.
     pub host: HostSettings,
+    /// Where traces go.
+    pub otlp: OtlpSettings,
     /// The guests by name.
     pub guests: BTreeMap<String, GuestSettings>,
     /// Settings of buckets that the host creates, by name.
@@ -92,6 +95,7 @@ impl Config {
             own_server: !nats.names_a_server(),
             nats: nats.finish(&problems),
             host: written.host,
+            otlp: written.otlp,
             guests: written.guests,
             buckets: written.buckets,
             components: written.components,

@@ -107,6 +107,31 @@ pub(super) fn queue(text: &str) -> Result<String, String> {
     subject::queue(text).map(|()| text.to_owned())
 }
 
+/// Where a collector of traces is: `http://host:port`.
+pub(super) fn otlp_endpoint(text: &str) -> Result<String, String> {
+    check_otlp_endpoint(text).map(|()| text.to_owned())
+}
+
+/// The same check for settings that were not read from a file.
+pub(crate) fn check_otlp_endpoint(text: &str) -> Result<(), String> {
+    if text.starts_with("https://") {
+        return Err("is https, and traces are sent by http: to a collector beside the host".to_owned());
+    }
+    let no_url = || "is not an address such as \"http://127.0.0.1:4318\"".to_owned();
+    let url: http::Uri = text.parse().map_err(|_| no_url())?;
+    let address = url.authority().filter(|_| url.scheme_str() == Some("http")).ok_or_else(no_url)?;
+    if address.as_str().contains('@') {
+        return Err("has a user in it, which is not supported".to_owned());
+    }
+    if url.query().is_some() || text.contains('#') {
+        return Err("has more after its path, which is not supported".to_owned());
+    }
+    if url.path().trim_end_matches('/').ends_with("/v1/traces") {
+        return Err("ends in /v1/traces, which is added to it".to_owned());
+    }
+    Ok(())
+}
+
 /// Reads a subscription from an argument: a subject, with wildcards.
 ///
 /// # Errors

@@ -343,3 +343,10 @@ pub struct HostSettings {
     /// Where compiled components are kept. `None` is the user's cache directory.
     pub cache: Option<PathBuf>,
 }
+
+/// Where the host sends traces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OtlpSettings {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`. `None` records no traces.
+    pub endpoint: Option<String>,
+}

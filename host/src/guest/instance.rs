@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::state::{State, Template};
 use super::words;
 use crate::message::{Delivery, FailureKind, Message, Reply};
+use crate::trace::TraceHeaders;
 
 type Handle = TypedFunc<(Message, Option<Delivery>), (Result<Option<Reply>, GuestFailure>,)>;
 
@@ -74,9 +75,10 @@ impl Instance {
         &mut self,
         message: Message,
         delivery: Option<Delivery>,
+        trace: Option<TraceHeaders>,
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
-        self.store.data_mut().imports.take_in_hand(message.reply_to.clone());
+        self.store.data_mut().imports.take_in_hand(message.reply_to.clone(), trace);
         let (result,) = self.handle.call_async(&mut self.store, (message, delivery)).await?;
         Ok(result)
     }
@@ -92,7 +94,7 @@ impl Instance {
     /// `lifecycle.stop`, if the guest has one.
     pub(super) async fn stop(&mut self, component: &Component) -> wasmtime::Result<()> {
         let Some(stop) = component.stop else { return Ok(()) };
-        self.store.data_mut().imports.take_in_hand(None);
+        self.store.data_mut().imports.take_in_hand(None, None);
         let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
         stop.call_async(&mut self.store, ()).await
     }

@@ -27,6 +27,7 @@ use self::instance::Instance;
 use crate::config::Limits;
 use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
 use crate::metrics::GuestCounters;
+use crate::trace::TraceHeaders;
 
 /// A compiled component, before it is a guest's.
 pub(crate) struct Loaded(Component);
@@ -128,12 +129,17 @@ impl Guest {
         }
     }
 
-    /// Gives the guest a message, within its limits.
-    pub(crate) async fn handle(&self, message: Message, delivery: Option<Delivery>) -> Outcome {
+    /// Gives the guest a message, within its limits. What the guest sends meanwhile goes into this trace.
+    pub(crate) async fn handle(
+        &self,
+        message: Message,
+        delivery: Option<Delivery>,
+        trace: Option<TraceHeaders>,
+    ) -> Outcome {
         let time = self.limits().time;
         let handling = async {
             let mut instance = self.instance().await?;
-            match instance.handle(message, delivery).await {
+            match instance.handle(message, delivery, trace).await {
                 Ok(answer) => Ok((instance, answer)),
                 Err(error) => Err(self.explain(&error, Some(&mut instance))),
             }

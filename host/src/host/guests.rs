@@ -18,6 +18,7 @@ use crate::connector::Connector;
 use crate::guest::{Digest, Engine, Loaded};
 use crate::metrics::{GuestCounters, GuestStats};
 use crate::queue::Queue;
+use crate::trace::Tracer;
 use crate::trigger::{Arrival, Subjects};
 
 /// What every guest of a host has around it.
@@ -28,6 +29,7 @@ pub(super) struct Surroundings {
     pub(super) default_bucket: String,
     pub(super) bucket_settings: BTreeMap<String, BucketSettings>,
     pub(super) drain_timeout: Duration,
+    pub(super) tracer: Option<Tracer>,
 }
 
 /// What stays of a guest from version to version.
@@ -185,7 +187,8 @@ impl Guests {
         // Nothing fits until a version takes it over.
         let queue = Arc::new(Queue::new(0, 0));
         let connection = self.surroundings.connection.clone();
-        let subjects = Subjects::new(name, connection, Arc::clone(&counters), Arc::clone(&queue));
+        let tracer = self.surroundings.tracer.clone();
+        let subjects = Subjects::new(name, connection, Arc::clone(&counters), Arc::clone(&queue), tracer);
         Base { name: name.into(), subjects: Arc::new(subjects), queue, counters }
     }
 

@@ -81,6 +81,9 @@ pub enum StartError {
         /// The sum of their `instances.max`.
         asked: u64,
     },
+    /// Traces cannot be sent as the settings say.
+    #[error("cannot export traces: {0}")]
+    Traces(String),
     /// The machine refused what it takes to run guests: threads or memory.
     #[error("cannot set up what runs guests: {0}")]
     Machine(String),

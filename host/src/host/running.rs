@@ -18,6 +18,7 @@ use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
 use crate::server::Server;
+use crate::trace::Exporter;
 
 /// The last round trip is worth this long, even when handlers have used up the drain's time: without it, what they have
 /// published could be lost.
@@ -97,6 +98,8 @@ struct Running {
     connection: Connection,
     guests: Arc<Guests>,
     drain_timeout: Duration,
+    /// What sends traces to their collector, if there is one.
+    exporter: Option<Exporter>,
 }
 
 impl Running {
@@ -106,6 +109,8 @@ impl Running {
         let guest_error = |(name, source)| StartError::Guest { name, source };
         let engine = engine(config.host.cache.clone()).await?;
         let loaded = load_all(&engine, &config.guests).await.map_err(guest_error)?;
+        let exporter = config.otlp.endpoint.as_deref().map(Exporter::start).transpose();
+        let exporter = exporter.map_err(StartError::Traces)?;
         let server = match own_server {
             Some(data) => Some(Server::start(&data).await.map_err(StartError::Server)?),
             None => None,
@@ -132,6 +137,7 @@ impl Running {
             default_bucket: settings.default_bucket,
             bucket_settings: config.buckets,
             drain_timeout: settings.drain_timeout,
+            tracer: exporter.as_ref().map(Exporter::tracer),
         };
         let guests = Arc::new(Guests::new(engine, surroundings));
         let running = Self {
@@ -139,6 +145,7 @@ impl Running {
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             drain_timeout: settings.drain_timeout,
+            exporter,
         };
         if let Err(error) = guests.bring_up(loaded).await {
             let report = running.stop().await;
@@ -154,7 +161,14 @@ impl Running {
         let deadline = Instant::now() + self.drain_timeout;
         let mut report = self.guests.stop(deadline).await;
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
-        if let Err(error) = self.connection.close(left).await {
+        let last_spans = async {
+            if let Some(exporter) = self.exporter {
+                exporter.finish().await;
+            }
+        };
+        // No guest runs any more: there are no more spans.
+        let (closed, ()) = tokio::join!(self.connection.close(left), last_spans);
+        if let Err(error) = closed {
             report.problems.push(format!("what guests published last may be lost: {error}"));
         }
         stop_server(self.server, &mut report.problems).await;

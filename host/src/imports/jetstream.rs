@@ -7,6 +7,7 @@ use super::bindings::types;
 use super::{Answer, Ctx, CtxView, OPERATION_TIMEOUT};
 use crate::headers::to_wire;
 use crate::policy::Action;
+use crate::trace::TraceHeaders;
 
 impl Host for CtxView<'_> {
     async fn publish(
@@ -27,15 +28,19 @@ async fn publish(
 ) -> Result<Ack, types::Error> {
     let ignore_prefix = options.as_ref().is_some_and(|options| options.ignore_prefix);
     let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
-    let headers = options.map(orders).transpose()?.flatten();
+    let trace = ctx.trace.as_ref();
+    let headers = match options {
+        Some(options) => orders(options, trace)?,
+        None => to_wire(Vec::new(), trace)?,
+    };
     let connection = &ctx.shared.connection;
     let ack = connection.store(on_wire, headers, payload.into(), OPERATION_TIMEOUT).await?;
     Ok(Ack { stream_name: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
 }
 
 /// The guest's own headers, and those that carry the options to the server.
-fn orders(options: PublishOptions) -> Result<Option<HeaderMap>, types::Error> {
-    let mut headers = to_wire(options.headers)?.unwrap_or_default();
+fn orders(options: PublishOptions, trace: Option<&TraceHeaders>) -> Result<Option<HeaderMap>, types::Error> {
+    let mut headers = to_wire(options.headers, trace)?.unwrap_or_default();
     if let Some(id) = options.message_id {
         if id.is_empty() || id.contains(['\r', '\n']) {
             return Err(types::Error::Invalid("a message id is not empty and has no line breaks".into()));

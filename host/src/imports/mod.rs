@@ -21,6 +21,7 @@ use crate::connector::Connector;
 use crate::error::Error;
 use crate::metrics::GuestCounters;
 use crate::policy::{Action, Denied, Policy};
+use crate::trace::TraceHeaders;
 
 pub(crate) use self::subscriptions::{Changed, Subscriptions};
 
@@ -48,16 +49,19 @@ pub(crate) struct Ctx {
     shared: Arc<Shared>,
     /// Where the sender of the message in hand waits for its reply.
     reply_to: Option<String>,
+    /// What puts what the guest sends into the trace of the message in hand.
+    trace: Option<TraceHeaders>,
 }
 
 impl Ctx {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, reply_to: None }
+        Self { shared, reply_to: None, trace: None }
     }
 
-    /// From here on the guest handles a message whose sender waits here.
-    pub(crate) fn take_in_hand(&mut self, reply_to: Option<String>) {
+    /// From here on the guest handles a message whose sender waits here, in this trace.
+    pub(crate) fn take_in_hand(&mut self, reply_to: Option<String>, trace: Option<TraceHeaders>) {
         self.reply_to = reply_to;
+        self.trace = trace;
     }
 
     /// The subject as it travels, if the guest may do that with it. Answering the message in hand is always allowed.

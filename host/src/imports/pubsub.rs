@@ -52,7 +52,8 @@ async fn publish(
         None => None,
     };
     let connection = &ctx.shared.connection;
-    Ok(connection.publish(on_wire, reply_to, to_wire(headers)?, payload.into()).await?)
+    let headers = to_wire(headers, ctx.trace.as_ref())?;
+    Ok(connection.publish(on_wire, reply_to, headers, payload.into()).await?)
 }
 
 async fn request(
@@ -66,7 +67,8 @@ async fn request(
     let on_wire = ctx.subject(Action::Request, subject, ignore_prefix)?;
     let timeout = timeout_ms.map_or(OPERATION_TIMEOUT, |ms| Duration::from_millis(ms.into()));
     let connection = &ctx.shared.connection;
-    let reply = connection.request(on_wire, to_wire(headers)?, payload.into(), timeout).await?;
+    let headers = to_wire(headers, ctx.trace.as_ref())?;
+    let reply = connection.request(on_wire, headers, payload.into(), timeout).await?;
     Ok(types::Message {
         // The inbox that the reply came to is the host's: a guest has no use for it.
         subject: subject.to_owned(),

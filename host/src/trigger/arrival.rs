@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::headers::{from_wire, to_wire};
 use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
+use crate::trace::{TraceHeaders, Traced, Tracer};
 
 /// A message that has arrived for a guest.
 pub(crate) struct Arrival {
@@ -24,6 +25,8 @@ pub(crate) struct Ticket {
     pub(crate) subject: Subject,
     reply_to: Option<Subject>,
     source: Arc<Source>,
+    /// There is none if the host records no traces.
+    traced: Option<Traced>,
 }
 
 /// What all subscriptions of one guest share.
@@ -31,23 +34,38 @@ pub(super) struct Source {
     pub(super) guest: Arc<str>,
     pub(super) connection: Connection,
     pub(super) counters: Arc<GuestCounters>,
+    pub(super) tracer: Option<Tracer>,
 }
 
 impl Arrival {
     /// The message as the guest sees it, and what it takes to carry out what becomes of it.
     pub(crate) fn open(self) -> (Message, Ticket) {
         let Self { message, prefix_bytes, source } = self;
+        let begin = |tracer: &Tracer| tracer.begin(&source.guest, &message.subject, message.headers.as_ref());
+        let traced = source.tracer.as_ref().map(begin);
         let opened = Message {
             subject: message.subject.get(prefix_bytes..).unwrap_or(&message.subject).to_owned(),
             reply_to: message.reply.as_ref().map(|reply| reply.as_str().to_owned()),
             headers: from_wire(message.headers.as_ref()),
             payload: message.payload,
         };
-        (opened, Ticket { subject: message.subject, reply_to: message.reply, source })
+        (opened, Ticket { subject: message.subject, reply_to: message.reply, source, traced })
     }
 }
 
 impl Ticket {
+    /// What goes with everything that the guest sends while it handles the message.
+    pub(crate) fn trace(&self) -> Option<&TraceHeaders> {
+        self.traced.as_ref().map(Traced::headers)
+    }
+
+    /// The guest is done with the message.
+    pub(crate) fn end_span(&mut self, outcome: &Outcome) {
+        if let Some(traced) = &mut self.traced {
+            traced.end(outcome);
+        }
+    }
+
     /// Carries out what became of the message: whoever waits for a reply gets it, or an error.
     pub(crate) async fn settle(self, outcome: Outcome) {
         let answer = match outcome {
@@ -86,7 +104,7 @@ impl Ticket {
     }
 
     async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
-        let headers = to_wire(reply.headers)?;
+        let headers = to_wire(reply.headers, self.trace())?;
         self.source.connection.publish(reply_to.clone(), None, headers, reply.payload).await
     }
 }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::metrics::GuestCounters;
 use crate::policy::is_reserved;
 use crate::queue::Queue;
+use crate::trace::Tracer;
 
 /// What a waiting message takes beside its bytes: the structures that hold it.
 const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Arrival>();
@@ -85,8 +86,9 @@ impl Subjects {
         connection: Connection,
         counters: Arc<GuestCounters>,
         queue: Arc<Queue<Arrival>>,
+        tracer: Option<Tracer>,
     ) -> Self {
-        let source = Arc::new(Source { guest: guest.into(), connection, counters });
+        let source = Arc::new(Source { guest: guest.into(), connection, counters, tracer });
         let (changes, open, stopping) = Default::default();
         Self { source, queue, changes, open, stopping }
     }
