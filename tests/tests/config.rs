@@ -363,6 +363,45 @@ wharf.toml:31:2: unknown key "guest"; did you mean "guests"?"#
 }
 
 #[test]
+fn traces_go_to_an_http_address() {
+    let otlp = |text: &str| Written::toml(&format!("[otlp]\n{text}"));
+    let endpoint = otlp("endpoint = \"http://127.0.0.1:4318\"").valid().otlp.endpoint;
+    assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:4318"));
+    for (text, problem) in [
+        ("", "wharf.toml:1:1: the key \"endpoint\" is missing"),
+        ("endpoint = 4318", "wharf.toml:2:12: expected a string, found an integer; put it in quotes"),
+        (
+            "endpoint = \"c:4318\"",
+            "wharf.toml:2:12: the endpoint is not an address such as \"http://127.0.0.1:4318\"",
+        ),
+        (
+            "endpoint = \"http://\"",
+            "wharf.toml:2:12: the endpoint is not an address such as \"http://127.0.0.1:4318\"",
+        ),
+        (
+            "endpoint = \"http://c/v1/traces\"",
+            "wharf.toml:2:12: the endpoint ends in /v1/traces, which is added to it",
+        ),
+        (
+            "endpoint = \"http://a:b@c\"",
+            "wharf.toml:2:12: the endpoint has a user in it, which is not supported",
+        ),
+        (
+            "endpoint = \"http://c?d\"",
+            "wharf.toml:2:12: the endpoint has more after its path, which is not supported",
+        ),
+    ] {
+        assert_eq!(otlp(text).problems(), problem);
+    }
+    assert!(
+        otlp("endpoint = \"https://c\"")
+            .problems()
+            .contains("the endpoint is https, and traces are sent by http")
+    );
+    assert!(otlp("endpoint = \"http://c\"\nendpont = 1").problems().contains("did you mean \"endpoint\"?"));
+}
+
+#[test]
 fn problems_of_all_ways_in_are_reported_together() {
     let written = Written::toml("[nats]\nrandomise = true")
         .settings("NATS.SEVER=a\n  NATS.DRAIN_TIMEOUT = soon\nnonsense\nNATS.TOKEN=a\nNATS.TOKEN=b")
