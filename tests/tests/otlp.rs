@@ -81,11 +81,9 @@ async fn take(
     for resource in exported.resource_spans {
         let about = resource.resource.context("a resource")?.attributes;
         ensure!(about.iter().any(|one| one.key == "service.name"), "{about:?}");
-        resource
-            .scope_spans
-            .into_iter()
-            .flat_map(|scope| scope.spans)
-            .try_for_each(|span| spans.send(span))?;
+        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            spans.send(span)?;
+        }
     }
     Ok(Response::default())
 }
