@@ -5,8 +5,18 @@ use std::process::{Command, Output, Stdio};
 use crate::Result;
 
 /// Cargo, the one that runs this program.
+///
+/// What it told us of ourselves is not passed on: build scripts that look at it would run again, and what depends on
+/// them would be compiled again, whenever Cargo is run by hand and by us in turn.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Says what is about to run, runs it with our own input and output, and fails if it does.

@@ -1,4 +1,4 @@
-//! Does what the message says. A message is a [`Step`] as JSON; the reply is `{"ok": …}` or `{"error": {…}}`.
+//! Does what the message says. A message is a `Step` as JSON; the reply is `{"ok": …}` or `{"error": {…}}`.
 //!
 //! When it starts and stops it runs the steps that its configuration has under `start` and `stop`.
 
