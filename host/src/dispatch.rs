@@ -92,14 +92,19 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
 async fn work(shared: Arc<Shared>) {
     while let Some(arrival) = shared.queue.pop(shared.term).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
+        let counters = shared.guest.counters();
+        let _in_flight = counters.in_flight.hold(1);
         let (message, mut ticket) = arrival.open();
+        let began = Instant::now();
         let handling = shared.guest.handle(message, None, ticket.trace().cloned());
         let handling = AssertUnwindSafe(handling).catch_unwind();
         // A panic is a mistake of ours. It costs this message and its instance, not the worker.
         let outcome = handling.await.unwrap_or_else(|_panic| {
+            counters.traps_by_panic.add_one();
             let reason = "the host panicked while the guest called it".to_owned();
             Outcome::Failed(Failure { kind: FailureKind::Trap, reason, backtrace: None })
         });
+        counters.handling.observe(began.elapsed());
         note(&shared.guest, &ticket.subject, &outcome);
         ticket.end_span(&outcome);
         ticket.settle(outcome).await;

@@ -15,6 +15,7 @@ mod error;
 mod guest;
 mod headers;
 mod host;
+mod http;
 mod imports;
 mod message;
 mod metrics;

@@ -37,10 +37,43 @@ impl Action {
     }
 }
 
+/// What the grants of a guest are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    Publish,
+    Request,
+    Subscribe,
+    /// A bucket, at all.
+    Bucket,
+    /// A bucket, for writing.
+    BucketWrite,
+    /// A bucket's settings.
+    Settings,
+}
+
+impl From<Action> for Grant {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Publish => Self::Publish,
+            Action::Request => Self::Request,
+            Action::Subscribe => Self::Subscribe,
+        }
+    }
+}
+
 /// The grants do not cover it. Says which grant is missing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Denied(String);
+#[error("{words}")]
+pub(crate) struct Denied {
+    pub(crate) grant: Grant,
+    words: String,
+}
+
+impl Denied {
+    fn new(grant: impl Into<Grant>, words: String) -> Self {
+        Self { grant: grant.into(), words }
+    }
+}
 
 impl Policy {
     /// `host_prefix` stands in where the guest has no prefix of its own.
@@ -79,45 +112,60 @@ impl Policy {
             Action::Subscribe => (&self.subscribe, action.words()),
         };
         if is_reserved(subject) {
-            return Err(Denied(format!(
-                "guest {:?} may not {words} {subject:?}: subjects that begin with `$` or `_INBOX.` are the server's own, \
+            return Err(Denied::new(
+                action,
+                format!(
+                    "guest {:?} may not {words} {subject:?}: subjects that begin with `$` or `_INBOX.` are the server's own, \
                  and no grant covers them",
-                self.guest
-            )));
+                    self.guest
+                ),
+            ));
         }
         if grants.iter().any(|grant| grant.covers(subject)) {
             return Ok(());
         }
-        Err(Denied(format!(
-            "guest {:?} may not {words} {subject:?}: its settings lack a `{key}` grant that covers it",
-            self.guest
-        )))
+        Err(Denied::new(
+            action,
+            format!(
+                "guest {:?} may not {words} {subject:?}: its settings lack a `{key}` grant that covers it",
+                self.guest
+            ),
+        ))
     }
 
     /// May the guest read this bucket, and write to it?
     pub(crate) fn bucket(&self, bucket: &str) -> Result<BucketAccess, Denied> {
         self.buckets.get(bucket).copied().ok_or_else(|| {
-            Denied(format!(
-                "guest {:?} may not use bucket {bucket:?}: its settings lack it under `buckets`",
-                self.guest
-            ))
+            Denied::new(
+                Grant::Bucket,
+                format!(
+                    "guest {:?} may not use bucket {bucket:?}: its settings lack it under `buckets`",
+                    self.guest
+                ),
+            )
         })
     }
 
     /// Why a guest may not give a bucket other settings than the host's.
     pub(crate) fn settings_are_the_hosts(&self, bucket: &str) -> Denied {
-        Denied(format!(
-            "guest {:?} may not change the settings of bucket {bucket:?}: the host's configuration has them",
-            self.guest
-        ))
+        Denied::new(
+            Grant::Settings,
+            format!(
+                "guest {:?} may not change the settings of bucket {bucket:?}: the host's configuration has them",
+                self.guest
+            ),
+        )
     }
 
     /// Why a bucket that is granted for reading may not be written to.
     pub(crate) fn read_only(&self, bucket: &str) -> Denied {
-        Denied(format!(
-            "guest {:?} may not write to bucket {bucket:?}: its settings grant it as \"read\", not as \"read-write\"",
-            self.guest
-        ))
+        Denied::new(
+            Grant::BucketWrite,
+            format!(
+                "guest {:?} may not write to bucket {bucket:?}: its settings grant it as \"read\", not as \"read-write\"",
+                self.guest
+            ),
+        )
     }
 }
 

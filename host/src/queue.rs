@@ -98,6 +98,11 @@ impl<T> Queue<T> {
         self.state().items.len()
     }
 
+    /// How many bytes the waiting items count for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
     /// Takes no more; what waits can still be taken.
     pub(crate) fn close(&self) {
         self.state().closed = true;

@@ -62,7 +62,8 @@ impl Running {
             }
         };
         let server = host.own_server().map_or_else(|| servers.join(","), |own| own.to_owned());
-        self.say(&format!("ready: {guests}, {server}"));
+        let http = host.http_address().map_or_else(String::new, |address| format!(", http://{address}"));
+        self.say(&format!("ready: {guests}, {server}{http}"));
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
             name = signals.next() => {

@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
 use super::{
-    BucketSettings, Environment, GuestSettings, HostSettings, MOST_INSTANCES, OtlpSettings, bucket, guest,
+    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES, OtlpSettings, bucket, guest,
     parse,
 };
 
@@ -19,6 +19,7 @@ pub(super) struct Written {
     pub(super) nats: Layer,
     pub(super) host: HostSettings,
     pub(super) otlp: OtlpSettings,
+    pub(super) http: HttpSettings,
     pub(super) guests: BTreeMap<String, GuestSettings>,
     pub(super) components: BTreeMap<String, Place>,
     pub(super) buckets: BTreeMap<String, BucketSettings>,
@@ -68,6 +69,11 @@ fn sections(root: &Table<'_>) -> Written {
         let endpoint = table.required("endpoint");
         let read = |value: Value<'_>| value.parsed_unquoted("the endpoint", parse::otlp_endpoint);
         written.otlp.endpoint = endpoint.and_then(read);
+        table.end();
+    }
+    if let Some(table) = root.get("http").and_then(Value::table) {
+        let listen = |value: Value<'_>| value.parsed(parse::socket_address);
+        written.http = HttpSettings { listen: table.get("listen").and_then(listen) };
         table.end();
     }
     let mut instances = 0;

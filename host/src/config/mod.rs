@@ -44,6 +44,8 @@ pub struct Config {
     pub host: HostSettings,
     /// Where traces go.
     pub otlp: OtlpSettings,
+    /// What the host answers over HTTP.
+    pub http: HttpSettings,
     /// The guests by name.
     pub guests: BTreeMap<String, GuestSettings>,
     /// Settings of buckets that the host creates, by name.
@@ -96,6 +98,7 @@ impl Config {
             nats: nats.finish(&problems),
             host: written.host,
             otlp: written.otlp,
+            http: written.http,
             guests: written.guests,
             buckets: written.buckets,
             components: written.components,

@@ -2,6 +2,7 @@
 //!
 //! Every `Err` continues a sentence that begins with the text: `"5x"` + ` is not a duration …`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::subject;
@@ -57,6 +58,11 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         Ok(_) => Err("is no bytes at all; it must be more than 0".to_owned()),
         Err(_) => Err("is not a number of bytes such as 65536 or \"64MiB\"".to_owned()),
     }
+}
+
+/// Where to listen.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an IP address and a port such as \"127.0.0.1:9464\"".to_owned())
 }
 
 /// What Go's `strconv.ParseBool` takes.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -349,4 +350,11 @@ pub struct HostSettings {
 pub struct OtlpSettings {
     /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`. `None` records no traces.
     pub endpoint: Option<String>,
+}
+
+/// What the host answers over HTTP: `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HttpSettings {
+    /// Where it listens; port 0 lets the system choose one. `None` is nowhere. Whoever can connect may read it all.
+    pub listen: Option<SocketAddr>,
 }

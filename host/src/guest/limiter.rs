@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use crate::metrics::GuestCounters;
+use crate::metrics::{GuestCounters, Held};
 
 /// Counts all memories and tables of one store together, so that a second memory gets nobody around the limit.
 pub(super) struct MemoryLimiter {
@@ -13,6 +13,8 @@ pub(super) struct MemoryLimiter {
     /// The last thing asked for was too much: the trap that follows is likely to be about that.
     refused: bool,
     counters: Arc<GuestCounters>,
+    /// What of the guest's memory is this store's.
+    held: Held,
 }
 
 /// What one element of a table takes: a pointer.
@@ -20,7 +22,8 @@ const ELEMENT_BYTES: usize = size_of::<usize>();
 
 impl MemoryLimiter {
     pub(super) fn new(most_bytes: usize, counters: Arc<GuestCounters>) -> Self {
-        Self { most_bytes, used_bytes: 0, refused: false, counters }
+        let held = counters.memory.hold(0);
+        Self { most_bytes, used_bytes: 0, refused: false, counters, held }
     }
 
     /// Whether memory was refused to the guest since this was last asked.
@@ -39,6 +42,7 @@ impl MemoryLimiter {
             self.counters.memory_refused.add_one();
             return false;
         }
+        self.held.grow((wanted - self.used_bytes) as u64);
         self.used_bytes = wanted;
         self.refused = false;
         true

@@ -26,7 +26,7 @@ use self::component::Component;
 use self::instance::Instance;
 use crate::config::Limits;
 use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
-use crate::metrics::GuestCounters;
+use crate::metrics::{Counter, GuestCounters};
 use crate::trace::TraceHeaders;
 
 /// A compiled component, before it is a guest's.
@@ -63,6 +63,9 @@ pub(crate) struct Guest {
     /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
     idle: Mutex<Vec<Instance>>,
 }
+
+/// The count of a kind of trap.
+type TrapKind = fn(&GuestCounters) -> &Counter;
 
 /// Why a guest did not come into service.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +142,16 @@ impl Guest {
         let time = self.limits().time;
         let handling = async {
             let mut instance = self.instance().await?;
+            if instance.uses > 0 {
+                self.counters().instances_reused.add_one();
+            }
             match instance.handle(message, delivery, trace).await {
                 Ok(answer) => Ok((instance, answer)),
-                Err(error) => Err(self.explain(&error, Some(&mut instance))),
+                Err(error) => {
+                    let (kind, failure) = self.diagnose(&error, Some(&mut instance));
+                    kind(self.counters()).add_one();
+                    Err(failure)
+                }
             }
         };
         match tokio::time::timeout(time, handling).await {
@@ -188,18 +198,24 @@ impl Guest {
 
     /// What a trap means, in words.
     fn explain(&self, error: &wasmtime::Error, instance: Option<&mut Instance>) -> Failure {
+        self.diagnose(error, instance).1
+    }
+
+    /// What kind of trap it is, by what it is counted as, and what it means in words.
+    fn diagnose(&self, error: &wasmtime::Error, instance: Option<&mut Instance>) -> (TrapKind, Failure) {
         let root = error.root_cause().to_string();
-        let reason = if instance.is_some_and(Instance::was_refused_memory) {
+        let (kind, reason): (TrapKind, _) = if instance.is_some_and(Instance::was_refused_memory) {
             let limit = ByteSize(self.limits().memory_bytes);
-            format!("{root} (it was refused more memory than its limit of {limit})")
+            let reason = format!("{root} (it was refused more memory than its limit of {limit})");
+            (|counters| &counters.traps_of_memory, reason)
         } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            format!("it exited with code {}", exit.0)
+            (|counters| &counters.traps_by_exit, format!("it exited with code {}", exit.0))
         } else {
-            root
+            (|counters| &counters.traps_of_code, root)
         };
         // Only where in the guest: the host's own frames say nothing about it, and take long to name.
         let backtrace =
             error.downcast_ref::<WasmBacktrace>().map(|trace| words::in_lines(&trace.to_string()));
-        Failure { kind: FailureKind::Trap, reason, backtrace }
+        (kind, Failure { kind: FailureKind::Trap, reason, backtrace })
     }
 }

@@ -13,6 +13,7 @@ use super::limiter::MemoryLimiter;
 use super::logs::{LogStream, Stream};
 use crate::config::{DirectoryAccess, GuestSettings, Serializer};
 use crate::imports::{self, CtxView};
+use crate::metrics::Held;
 
 /// Under this key of `wasi:config` the SDK finds how the host wants values written.
 const SERIALIZER_KEY: &str = "wharf.serializer";
@@ -58,6 +59,7 @@ impl Template {
             no_http: NoHttp,
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
+            _counted: self.imports.counters.instances.hold(1),
             imports: imports::Ctx::new(Arc::clone(&self.imports)),
             template: Arc::clone(self),
         })
@@ -90,6 +92,8 @@ pub(crate) struct State {
     no_http: NoHttp,
     table: ResourceTable,
     pub(super) limiter: MemoryLimiter,
+    /// It is one of the guest's instances.
+    _counted: Held,
     pub(super) imports: imports::Ctx,
     template: Arc<Template>,
 }

@@ -16,7 +16,7 @@ use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::guest::{Digest, Engine, Loaded};
-use crate::metrics::{GuestCounters, GuestStats};
+use crate::metrics::{GuestCounters, GuestFigures, GuestStats};
 use crate::queue::Queue;
 use crate::trace::Tracer;
 use crate::trigger::{Arrival, Subjects};
@@ -39,6 +39,22 @@ pub(super) struct Base {
     pub(super) subjects: Arc<Subjects>,
     pub(super) queue: Arc<Queue<Arrival>>,
     pub(super) counters: Arc<GuestCounters>,
+}
+
+impl Base {
+    fn figures(&self) -> GuestFigures {
+        let counters = &self.counters;
+        GuestFigures {
+            name: self.name.to_string(),
+            stats: counters.snapshot(),
+            handling: counters.handling.snapshot(),
+            in_flight: counters.in_flight.get(),
+            queue_messages: self.queue.len() as u64,
+            queue_bytes: self.queue.bytes() as u64,
+            instances: counters.instances.get(),
+            memory_bytes: counters.memory.get(),
+        }
+    }
 }
 
 /// A guest in service.
@@ -175,6 +191,16 @@ impl Guests {
     /// The figures of one guest.
     pub(super) fn stats(&self, name: &str) -> Option<GuestStats> {
         self.slots().get(name).map(|slot| slot.base.counters.snapshot())
+    }
+
+    /// The figures of all guests.
+    pub(super) fn figures(&self) -> Vec<GuestFigures> {
+        self.slots().values().map(|slot| slot.base.figures()).collect()
+    }
+
+    /// Whether they are being taken out of service.
+    pub(super) fn are_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     pub(super) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {

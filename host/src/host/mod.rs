@@ -4,10 +4,12 @@ mod change;
 mod guests;
 mod report;
 mod running;
+mod status;
 mod version;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -162,6 +164,12 @@ impl Host {
     #[must_use]
     pub fn own_server(&self) -> Option<&str> {
         self.handles.server_url.as_deref()
+    }
+
+    /// Where the host answers HTTP, with the port that the system has chosen if the settings name none.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.handles.http_address
     }
 
     /// Waits until the connection is lost for good, or a nats-server of our own has ended by itself, and says why. The

@@ -1,6 +1,8 @@
 //! How a host, or a change to one, ended: reports and errors.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::MOST_INSTANCES;
@@ -59,6 +61,14 @@ impl DrainReport {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The address for HTTP cannot be listened on.
+    #[error("cannot listen on {listen}, which `[http] listen` names")]
+    Http {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// A nats-server of our own did not start.
     #[error("cannot start a nats-server of our own")]
     Server(#[source] ServerError),

@@ -1,5 +1,6 @@
 //! The host's own thread: it starts everything, waits, and stops everything in the reverse order.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guests::{Guests, Surroundings, load_all};
+use super::status::Status;
 use super::{DrainReport, StartError};
-use crate::config::Config;
+use crate::config::{Config, HttpSettings};
 use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
+use crate::http::Http;
 use crate::server::Server;
 use crate::trace::Exporter;
 
@@ -39,6 +42,7 @@ pub(super) struct Handles {
     /// What guests run on.
     pub(super) runtime: Handle,
     pub(super) server_url: Option<String>,
+    pub(super) http_address: Option<SocketAddr>,
     server_died: Shared<BoxFuture<'static, String>>,
 }
 
@@ -94,6 +98,7 @@ pub(super) fn run(plan: Plan, started: Started, report: &watch::Sender<Option<Dr
 
 /// All that runs, in the order in which it was started.
 struct Running {
+    http: Option<Http>,
     server: Option<Server>,
     connection: Connection,
     guests: Arc<Guests>,
@@ -107,6 +112,8 @@ impl Running {
     async fn start(plan: Plan) -> Result<(Self, Handles), StartError> {
         let Plan { config, own_server, .. } = plan;
         let guest_error = |(name, source)| StartError::Guest { name, source };
+        let status = Arc::new(Status::default());
+        let http = answer_http(config.http, &status)?;
         let engine = engine(config.host.cache.clone()).await?;
         let loaded = load_all(&engine, &config.guests).await.map_err(guest_error)?;
         let exporter = config.otlp.endpoint.as_deref().map(Exporter::start).transpose();
@@ -140,7 +147,10 @@ impl Running {
             tracer: exporter.as_ref().map(Exporter::tracer),
         };
         let guests = Arc::new(Guests::new(engine, surroundings));
+        status.watch(&connection, &guests);
+        let http_address = http.as_ref().map(Http::address);
         let running = Self {
+            http,
             server,
             connection: connection.clone(),
             guests: Arc::clone(&guests),
@@ -152,8 +162,12 @@ impl Running {
             report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
+        status.all_in_service();
         let (runtime, server_died) = (Handle::current(), server_died.shared());
-        Ok((running, Handles { connection, connector, guests, runtime, server_url, server_died }))
+        Ok((
+            running,
+            Handles { connection, connector, guests, runtime, server_url, http_address, server_died },
+        ))
     }
 
     /// The drain. The connection stays open until the last handler's last publish has made a round trip.
@@ -172,8 +186,17 @@ impl Running {
             report.problems.push(format!("what guests published last may be lost: {error}"));
         }
         stop_server(self.server, &mut report.problems).await;
+        if let Some(http) = self.http {
+            report.problems.extend(http.stop().await.err());
+        }
         report
     }
+}
+
+fn answer_http(settings: HttpSettings, status: &Arc<Status>) -> Result<Option<Http>, StartError> {
+    let Some(listen) = settings.listen else { return Ok(None) };
+    let http = Http::start(listen, Arc::clone(status) as _);
+    http.map(Some).map_err(|source| StartError::Http { listen, source })
 }
 
 async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {

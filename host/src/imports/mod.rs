@@ -93,7 +93,7 @@ impl Ctx {
     }
 
     fn denied(&self, denied: &Denied) -> types::Error {
-        self.shared.counters.denied.add_one();
+        self.shared.counters.deny(denied.grant);
         tracing::debug!(target: "wharf::policy", "{denied}");
         types::Error::Denied(denied.to_string())
     }

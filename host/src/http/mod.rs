@@ -1,0 +1,171 @@
+//! What operators' tools ask the host over HTTP: is it alive, is it ready, and its figures.
+//!
+//! It runs on a thread of its own: guests that compute cannot hold it up, and it still answers when the connection, and
+//! its thread, are gone. It is begun first and ended last.
+
+mod answer;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Snapshot;
+
+/// Connections at once. Further ones wait in the kernel's queue until one of these ends.
+const MOST_CONNECTIONS: usize = 64;
+
+/// How long a request may take to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may last. It is for one request: nobody keeps a place that he does not use.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long answers that have been begun may take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// After a connection could not be accepted, mostly for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is asked about.
+pub(crate) trait Subject: Send + Sync + 'static {
+    /// Whether guests receive messages. If not: why.
+    fn ready(&self) -> Result<(), String>;
+
+    /// All figures.
+    fn figures(&self) -> Snapshot;
+}
+
+/// The server. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Http {
+    address: SocketAddr,
+    stop: CancellationToken,
+    ended: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Http {
+    /// Listens, and answers from now on.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub(crate) fn start(listen: SocketAddr, subject: Arc<dyn Subject>) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let thread = std::thread::Builder::new().name("wharf-http".to_owned()).spawn({
+            let (stop, ended) = (stop.clone(), ended.clone().drop_guard());
+            move || {
+                run(&runtime, listener, &subject, &stop);
+                drop(ended);
+            }
+        })?;
+        tracing::info!(%address, "answering /livez, /readyz and /metrics");
+        Ok(Self { address, stop, ended, thread: Some(thread) })
+    }
+
+    /// Where it listens, with the port that the system has chosen if none was named.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: answers that have been begun are finished.
+    pub(crate) async fn stop(mut self) -> Result<(), String> {
+        self.stop.cancel();
+        self.ended.cancelled().await;
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        ended.map_err(|_| "the thread that answers HTTP has panicked".to_owned())
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn run(runtime: &Runtime, listener: TcpListener, subject: &Arc<dyn Subject>, stop: &CancellationToken) {
+    runtime.block_on(async {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => accept(listener, subject, stop).await,
+            Err(error) => tracing::error!("HTTP is not answered: {error}"),
+        }
+    });
+}
+
+async fn accept(listener: tokio::net::TcpListener, subject: &Arc<dyn Subject>, stop: &CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, Arc::clone(subject), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(target: "wharf::http", "a connection was not accepted: {error}");
+                    sleep(ACCEPT_AGAIN).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if timeout(LAST_ANSWERS, all).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("an answer over HTTP has panicked: {error}");
+    }
+}
+
+/// One connection, which is for one request.
+async fn serve(stream: TcpStream, subject: Arc<dyn Subject>, stop: CancellationToken) {
+    let service = service_fn(move |request| {
+        let answer = answer::answer(&*subject, &request);
+        async move { Ok::<_, std::convert::Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
+    match timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(target: "wharf::http", "a request was not answered: {error}"),
+        Err(_elapsed) => tracing::debug!(target: "wharf::http", "an answer was not fetched in time"),
+    }
+}

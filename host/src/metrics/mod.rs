@@ -1,0 +1,164 @@
+//! Every figure that the host keeps, once.
+//!
+//! Counting is on the way of every message: atomics, no lock. `text.rs` is how the figures look from outside.
+
+mod histogram;
+mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::policy::Grant;
+
+pub(crate) use histogram::{Distribution, Histogram};
+pub(crate) use text::{GuestFigures, Snapshot};
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What has happened to one guest since it was loaded. All are counts that only grow.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+        #[non_exhaustive]
+        pub struct GuestStats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The same, while they are counted.
+        #[derive(Debug, Default)]
+        pub(crate) struct GuestCounters {
+            $(pub(crate) $name: Counter,)*
+            /// How long messages took, whatever became of them.
+            pub(crate) handling: Histogram,
+            /// Messages that are being handled, by all versions together.
+            pub(crate) in_flight: Arc<Gauge>,
+            /// Instances that there are.
+            pub(crate) instances: Arc<Gauge>,
+            /// Bytes that the memories and tables of all instances take together.
+            pub(crate) memory: Arc<Gauge>,
+        }
+
+        impl GuestCounters {
+            /// The figures as they stand.
+            pub(crate) fn snapshot(&self) -> GuestStats {
+                GuestStats { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+figures! {
+    /// Messages that arrived for the guest.
+    received,
+    /// Messages that did not fit into the guest's queue and were dropped.
+    dropped,
+    /// Messages that the guest handled without a failure.
+    handled,
+    /// Messages for which the guest asked to be tried again later.
+    retried,
+    /// Messages that the guest rejected.
+    rejected,
+    /// Messages that ended in a trap: these, by kind, follow.
+    trapped,
+    /// The guest's code trapped.
+    traps_of_code,
+    /// It trapped after it was refused more memory.
+    traps_of_memory,
+    /// It exited.
+    traps_by_exit,
+    /// The host panicked while the guest called it.
+    traps_by_panic,
+    /// Messages that took longer than the guest's limit.
+    timed_out,
+    /// Messages for which no instance could be made.
+    not_started,
+    /// Times that the guest was refused more memory than its limit.
+    memory_refused,
+    /// Operations that no grant covers: these, by the grant that is missing, follow.
+    denied,
+    /// Subjects that it may not publish on.
+    denied_publish,
+    /// Subjects that it may not send requests to.
+    denied_request,
+    /// Subjects that it may not subscribe itself to.
+    denied_subscribe,
+    /// Buckets that it may not use.
+    denied_bucket,
+    /// Buckets that it may read, and may not write to.
+    denied_bucket_write,
+    /// Buckets whose settings are the host's.
+    denied_settings,
+    /// Replies and error answers that were sent.
+    replied,
+    /// Replies that could not be sent.
+    replies_failed,
+    /// Instances made.
+    instances_made,
+    /// Messages that were given to an instance that had handled one before.
+    instances_reused,
+}
+
+impl GuestCounters {
+    /// Counts an operation that no grant covers.
+    pub(crate) fn deny(&self, grant: Grant) {
+        self.denied.add_one();
+        match grant {
+            Grant::Publish => self.denied_publish.add_one(),
+            Grant::Request => self.denied_request.add_one(),
+            Grant::Subscribe => self.denied_subscribe.add_one(),
+            Grant::Bucket => self.denied_bucket.add_one(),
+            Grant::BucketWrite => self.denied_bucket_write.add_one(),
+            Grant::Settings => self.denied_settings.add_one(),
+        }
+    }
+}
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add_one(&self) {
+        // No other memory is read on the strength of a count: the order does not matter.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What there is now.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+/// A part of a gauge. It is taken out again when this is dropped, however that comes about.
+#[derive(Debug)]
+pub(crate) struct Held {
+    gauge: Arc<Gauge>,
+    amount: u64,
+}
+
+impl Gauge {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds so much, for as long as the answer is kept.
+    pub(crate) fn hold(self: &Arc<Self>, amount: u64) -> Held {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+        Held { gauge: Arc::clone(self), amount }
+    }
+}
+
+impl Held {
+    /// Adds so much more.
+    pub(crate) fn grow(&mut self, more: u64) {
+        self.gauge.0.fetch_add(more, Ordering::Relaxed);
+        self.amount += more;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gauge.0.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}

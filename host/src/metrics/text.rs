@@ -1,0 +1,225 @@
+//! The figures as Prometheus reads them: the OpenMetrics text format.
+//!
+//! No label grows with traffic: a guest's name, and words of which there are a few.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::{Distribution, GuestStats};
+use crate::connection::{ConnectionCounters, ConnectionState};
+
+/// What is put before every name.
+const PREFIX: &str = "wharf";
+
+/// All figures at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    /// Of the guests in service. Those that are gone have none.
+    pub(crate) guests: Vec<GuestFigures>,
+    /// None before there is one.
+    pub(crate) connection: Option<(ConnectionState, ConnectionCounters)>,
+}
+
+/// The figures of one guest.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestFigures {
+    pub(crate) name: String,
+    pub(crate) stats: GuestStats,
+    pub(crate) handling: Distribution,
+    pub(crate) in_flight: u64,
+    pub(crate) queue_messages: u64,
+    pub(crate) queue_bytes: u64,
+    pub(crate) instances: u64,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Snapshot {
+    /// As text.
+    pub(crate) fn encode(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn guests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, of) in COUNTERS {
+            family(to, name, help, MetricType::Counter, |to| {
+                self.guests.iter().try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
+            })?;
+        }
+        for (name, help, label, cases) in LABELLED_COUNTERS {
+            family(to, name, help, MetricType::Counter, |to| {
+                self.guests.iter().try_for_each(|guest| {
+                    let guest_label = ("guest", guest.name.as_str());
+                    let each =
+                        |(word, of): &Case| counter(to, &[guest_label, (label, word)], of(&guest.stats));
+                    cases.iter().try_for_each(each)
+                })
+            })?;
+        }
+        for (name, help, of) in GAUGES {
+            family(to, name, help, MetricType::Gauge, |to| {
+                self.guests.iter().try_for_each(|guest| gauge(to, &labels(guest), of(guest)))
+            })?;
+        }
+        let help = "Time from taking a message to its outcome";
+        family(to, "guest_handling_seconds", help, MetricType::Histogram, |to| {
+            self.guests.iter().try_for_each(|guest| {
+                let Distribution { buckets, sum_seconds } = &guest.handling;
+                let count = guest.handling.count();
+                let labels = labels(guest);
+                to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(*sum_seconds, count, buckets, None)
+            })
+        })
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        family(&mut to, "build", "What runs here", MetricType::Info, |to| {
+            to.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+        })?;
+        if let Some((state, counters)) = &self.connection {
+            connection(&mut to, state, counters)?;
+        }
+        self.guests(&mut to)
+    }
+}
+
+type Stat = fn(&GuestStats) -> u64;
+type Case = (&'static str, Stat);
+
+const COUNTERS: [(&str, &str, Stat); 4] = [
+    ("guest_messages_received", "Messages that arrived for the guest", |guest| guest.received),
+    ("guest_instances_made", "Instances made", |guest| guest.instances_made),
+    ("guest_instances_reused", "Messages given to an instance that had handled one before", |guest| {
+        guest.instances_reused
+    }),
+    ("guest_memory_refused", "Times that the guest was refused more memory", |guest| guest.memory_refused),
+];
+
+const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
+    (
+        "guest_messages",
+        "Messages by what became of them",
+        "outcome",
+        &[
+            ("handled", |guest| guest.handled),
+            ("retried", |guest| guest.retried),
+            ("rejected", |guest| guest.rejected),
+            ("trapped", |guest| guest.trapped),
+            ("timed_out", |guest| guest.timed_out),
+            ("not_started", |guest| guest.not_started),
+            ("dropped", |guest| guest.dropped),
+        ],
+    ),
+    (
+        "guest_traps",
+        "Messages whose handler was ended, by why",
+        "kind",
+        &[
+            ("trap", |guest| guest.traps_of_code),
+            ("memory", |guest| guest.traps_of_memory),
+            ("exit", |guest| guest.traps_by_exit),
+            ("panic", |guest| guest.traps_by_panic),
+            ("timeout", |guest| guest.timed_out),
+        ],
+    ),
+    (
+        "guest_denials",
+        "Operations that were denied, by the grant that is missing",
+        "grant",
+        &[
+            ("publish", |guest| guest.denied_publish),
+            ("request", |guest| guest.denied_request),
+            ("subscribe", |guest| guest.denied_subscribe),
+            ("bucket", |guest| guest.denied_bucket),
+            ("bucket_write", |guest| guest.denied_bucket_write),
+            ("settings", |guest| guest.denied_settings),
+        ],
+    ),
+    (
+        "guest_replies",
+        "Replies and error answers, by whether they could be sent",
+        "result",
+        &[("sent", |guest| guest.replied), ("failed", |guest| guest.replies_failed)],
+    ),
+];
+
+const GAUGES: [(&str, &str, fn(&GuestFigures) -> u64); 5] = [
+    ("guest_queue_messages", "Messages that wait for an instance", |guest| guest.queue_messages),
+    ("guest_queue_bytes", "Bytes that the waiting messages hold", |guest| guest.queue_bytes),
+    ("guest_in_flight", "Messages that are being handled", |guest| guest.in_flight),
+    ("guest_instances", "Instances that there are", |guest| guest.instances),
+    ("guest_memory_bytes", "Bytes that the guest's instances take", |guest| guest.memory_bytes),
+];
+
+type ConnectionStat = fn(&ConnectionCounters) -> u64;
+
+const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 10] = [
+    ("connection_connects", "Connects that succeeded, the first included", |all| all.connects),
+    ("connection_reconnects", "Connects after the first", |all| all.connects.saturating_sub(1)),
+    ("connection_disconnects", "Times that the connection was lost", |all| all.disconnects),
+    (
+        "connection_slow_consumers",
+        "Messages dropped because a subscription's queue was full, at least",
+        |all| all.slow_consumers,
+    ),
+    ("connection_server_errors", "Errors that the server reported", |all| all.server_errors),
+    ("connection_lame_ducks", "Servers that announced their end", |all| all.lame_ducks),
+    ("connection_messages_in", "Messages received", |all| all.messages_in),
+    ("connection_bytes_in", "Bytes of their payloads", |all| all.bytes_in),
+    ("connection_messages_out", "Messages sent", |all| all.messages_out),
+    ("connection_bytes_out", "Bytes of their payloads", |all| all.bytes_out),
+];
+
+fn connection(
+    to: &mut DescriptorEncoder<'_>,
+    state: &ConnectionState,
+    counters: &ConnectionCounters,
+) -> fmt::Result {
+    let states = [
+        ("connected", matches!(state, ConnectionState::Connected)),
+        ("disconnected", matches!(state, ConnectionState::Disconnected)),
+        ("lost", matches!(state, ConnectionState::Lost(_))),
+        ("closed", matches!(state, ConnectionState::Closed)),
+    ];
+    let help = "1 for the state that the connection is in, 0 for the others";
+    family(to, "connection_state", help, MetricType::Gauge, |to| {
+        states.iter().try_for_each(|(word, is_it)| gauge(to, &[("state", *word)], u64::from(*is_it)))
+    })?;
+    for (name, help, of) in CONNECTION_COUNTERS {
+        family(to, name, help, MetricType::Counter, |to| {
+            to.encode_counter::<NoLabelSet, _, f64>(&of(counters), None)
+        })?;
+    }
+    Ok(())
+}
+
+fn family(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    samples: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    samples(&mut to.encode_descriptor(name, help, None, kind)?)
+}
+
+fn labels(guest: &GuestFigures) -> [(&'static str, &str); 1] {
+    [("guest", guest.name.as_str())]
+}
+
+fn counter(to: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    to.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+}
+
+fn gauge(to: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    to.encode_family(labels)?.encode_gauge(&value)
+}
