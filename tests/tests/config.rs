@@ -105,6 +105,8 @@ fn every_key_of_the_connection_is_read_from_the_file() {
         [host]
         data = "state"
         cache = "/var/cache/wharf"
+        [http]
+        listen = "127.0.0.1:9464"
         "#,
     )
     .load();
@@ -124,6 +126,7 @@ fn every_key_of_the_connection_is_read_from_the_file() {
     assert_eq!(nats.tls.ca, Some(dir.path().join("ca.pem")));
     assert_eq!(config.host.data, Some(dir.path().join("state")));
     assert_eq!(config.host.cache.as_deref(), Some(Path::new("/var/cache/wharf")));
+    assert_eq!(config.http.listen, Some("127.0.0.1:9464".parse().unwrap()));
 }
 
 #[test]
@@ -479,6 +482,18 @@ fn no_message_repeats_a_secret() {
 fn subscribing_twice_to_the_same_is_refused() {
     let problems = Written::toml("[guests.a]\ncomponent = 'a.wasm'\nsubscribe = ['b', 'b']").problems();
     assert_eq!(problems, "wharf.toml:3:19: subscribes to \"b\" a second time");
+}
+
+#[test]
+fn where_to_listen_is_an_address_and_a_port() {
+    let expected = " is not an IP address and a port such as \"127.0.0.1:9464\"";
+    for wrong in ["localhost:9464", "127.0.0.1", "9464", "http://127.0.0.1:9464", ""] {
+        let problems = Written::toml(&format!("[http]\nlisten = {wrong:?}\n")).problems();
+        assert_eq!(problems, format!("wharf.toml:2:10: {wrong:?}{expected}"));
+    }
+    let problems = Written::toml("[http]\nlisten = 9464\nport = 1\n").problems();
+    assert!(problems.contains("found an integer; put it in quotes"), "{problems}");
+    assert!(problems.contains("unknown key \"port\""), "{problems}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
 use super::{
-    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES, OtlpSettings, bucket, guest,
-    parse,
+    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES, OtlpSettings,
+    bucket, guest, parse,
 };
 
 /// What the file says.

@@ -152,7 +152,9 @@ const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
     ),
 ];
 
-const GAUGES: [(&str, &str, fn(&GuestFigures) -> u64); 5] = [
+type Now = fn(&GuestFigures) -> u64;
+
+const GAUGES: [(&str, &str, Now); 5] = [
     ("guest_queue_messages", "Messages that wait for an instance", |guest| guest.queue_messages),
     ("guest_queue_bytes", "Bytes that the waiting messages hold", |guest| guest.queue_bytes),
     ("guest_in_flight", "Messages that are being handled", |guest| guest.in_flight),
