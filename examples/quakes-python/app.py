@@ -60,12 +60,17 @@ def keep_largest(quakes, key, quake):
         try:
             if largest is None:
                 quakes.add(key, encode(quake), None)
-            elif quake["mag"] > json.loads(largest.value)["mag"]:
+            elif is_larger(quake, json.loads(largest.value)):
                 quakes.update(key, encode(quake), largest.revision)
             return
         except Err as error:
             if not isinstance(error.value, Error_Conflict):
                 raise
+
+
+def is_larger(one, other):
+    """Of two of the same magnitude, the one whose id comes first: instances take turns in no order."""
+    return one["mag"] > other["mag"] or (one["mag"] == other["mag"] and one["id"] < other["id"])
 
 
 def encode(value):

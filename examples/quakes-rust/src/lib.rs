@@ -25,6 +25,13 @@ struct Quake {
     place: String,
 }
 
+impl Quake {
+    /// Of two of the same magnitude, the one whose id comes first: instances take turns in no order.
+    fn is_larger_than(&self, other: &Self) -> bool {
+        self.mag > other.mag || (self.mag == other.mag && self.id < other.id)
+    }
+}
+
 #[wharf_guest::handler]
 fn on_event(event: Event) -> Result<()> {
     let Event { id, net, kind, mag, place } = event;
@@ -33,7 +40,7 @@ fn on_event(event: Event) -> Result<()> {
     if let Some(mag) = mag {
         let quake = Quake { id, mag, place };
         quakes.modify(&format!("largest.{net}"), |largest: Option<Quake>| {
-            largest.is_none_or(|largest| quake.mag > largest.mag).then_some(&quake)
+            largest.is_none_or(|largest| quake.is_larger_than(&largest)).then_some(&quake)
         })?;
         if quake.mag >= config::parse("threshold")?.unwrap_or(THRESHOLD) {
             publish(&format!("alerts.{net}"), &quake)?;
