@@ -72,9 +72,13 @@ Examples:
   wharf run --settings nats.properties          connect as the Go connector does, with its file
   wharf run hello.wasm --subscribe 'hello.*'    one guest, without a file
   wharf run hello.wasm --subscribe 'orders.*' --queue workers --bucket orders:read
+  wharf run hello.wasm --subscribe 'hello.*' --watch      replace the guest whenever it was built again
 
 Where nothing names a server, wharf starts a nats-server of its own on a free loopback port, with JetStream, keeps its \
 data in ./.wharf and stops it last. It finds nats-server in $WHARF_NATS_SERVER, then in PATH.
+
+SIGHUP: read the settings and the components again, and load, replace and unload guests so that they are as the files say, \
+without losing a message. Where anything is wrong, nothing changes. What is not a guest's needs a restart.
 
 SIGTERM or SIGINT (Ctrl-C): take no new messages, handle those that have arrived, say what became of them, end. A second \
 signal ends at once.";
@@ -119,12 +123,16 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "FILE.wasm", conflicts_with = "config")]
     pub(crate) component: Option<PathBuf>,
 
+    /// Follow the configuration file and the components, and apply what has changed as SIGHUP does
+    #[arg(long)]
+    pub(crate) watch: bool,
+
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
 }
 
 /// The settings of a guest that has no file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "With FILE.wasm")]
 pub(crate) struct GuestArgs {
     /// Subscribe the guest to this; may be given several times

@@ -82,7 +82,7 @@ fn tell(guests: &[String], problems: &[Problem]) {
 }
 
 /// What is wrong with the components, where each is named. A component that several guests run is looked into once.
-fn component_problems(config: &Config) -> Vec<Problem> {
+pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
     let cache = config.host.cache.as_deref();
     let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let mut problems = Vec::new();

@@ -6,9 +6,11 @@ mod exit;
 mod inspect;
 mod logs;
 mod output;
+mod reload;
 mod run;
 mod send;
 mod sources;
+mod watch;
 
 use std::process::ExitCode;
 

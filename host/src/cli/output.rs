@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use super::args::LogFormat;
 use super::exit::Failure;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -33,6 +34,33 @@ pub(super) fn error(failure: &Failure) {
             errors.0.iter().for_each(|problem| say_bad("error:", &problem.to_string()))
         }
         Failure::Usage(error) | Failure::Runtime(error) => say_bad("error:", &format!("{error:#}")),
+    }
+}
+
+/// How a running host speaks: to people, or in log lines where a machine reads stderr.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Voice(pub(super) LogFormat);
+
+impl Voice {
+    /// Says something.
+    pub(super) fn say(self, line: &str) {
+        match self.0 {
+            LogFormat::Text => say(line),
+            LogFormat::Json => tracing::info!("{line}"),
+        }
+    }
+
+    /// Says why something failed, with every cause.
+    pub(super) fn error(self, failure: &Failure) {
+        match (self.0, failure) {
+            (LogFormat::Text, _) => error(failure),
+            (LogFormat::Json, Failure::Config(errors)) => {
+                errors.0.iter().for_each(|problem| tracing::error!("{problem}"));
+            }
+            (LogFormat::Json, Failure::Usage(error) | Failure::Runtime(error)) => {
+                tracing::error!("{error:#}")
+            }
+        }
     }
 }
 

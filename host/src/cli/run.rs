@@ -9,80 +9,63 @@ use wharf::{DrainReport, GuestError, Host, StartError};
 
 use super::args::{LogFormat, RunArgs};
 use super::exit::{Exit, Failure};
-use super::{output, sources};
-
-const NOTHING_TO_RUN: &str =
-    "nothing to run: there is no wharf.toml here, and no component is named. Write a wharf.toml:
-
-    [guests.hello]
-    component = \"hello.wasm\"
-    subscribe = [\"hello.*\"]
-
-or name a component: wharf run hello.wasm --subscribe 'hello.*'";
+use super::output::Voice;
+use super::reload::{Live, Reload};
+use super::sources;
 
 /// Runs.
 pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure> {
-    let config = config(args)?;
+    let voice = Voice(log_format);
+    let live = Live::read(args, voice)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let exit = runtime.block_on(Running { log_format }.run(config));
+    let exit = runtime.block_on(Running { voice }.run(live));
     // What has not ended by now was asked to leave at once.
     runtime.shutdown_background();
     exit
 }
 
-fn config(args: RunArgs) -> Result<Config, Failure> {
-    if let Some(component) = &args.component {
-        let mut config = sources::load(None, &args.sources)?;
-        config.guests.extend([sources::guest(component, args.guest)]);
-        return Ok(config);
-    }
-    let file = sources::config_file(&args.sources).ok_or_else(|| Failure::usage(NOTHING_TO_RUN))?;
-    let config = sources::load(Some(file.clone()), &args.sources)?;
-    if config.guests.is_empty() {
-        return Err(Failure::usage(format!("nothing to run: {} has no [guests.NAME]", file.display())));
-    }
-    Ok(config)
-}
-
 struct Running {
-    log_format: LogFormat,
+    voice: Voice,
 }
 
 impl Running {
-    async fn run(&self, config: Config) -> Result<Exit, Failure> {
+    async fn run(&self, live: Live) -> Result<Exit, Failure> {
         let mut signals = Signals::listen().context("cannot listen to signals")?;
+        let reload = Reload::listen().context("cannot listen to signals")?;
+        let config = live.config().clone();
         let guests = count(config.guests.len(), "guest");
         let servers: Vec<String> = config.nats.servers.iter().map(|server| redact_server(server)).collect();
         let host = tokio::select! {
             started = self.start(config) => started?,
             name = signals.next() => {
-                self.say(&format!("{name} before the host was ready: leaving"));
+                self.voice.say(&format!("{name} before the host was ready: leaving"));
                 return Ok(Exit::Failed);
             }
         };
         let server = host.own_server().map_or_else(|| servers.join(","), |own| own.to_owned());
         let http = host.http_address().map_or_else(String::new, |address| format!(", http://{address}"));
-        self.say(&format!("ready: {guests}, {server}{http}"));
+        self.voice.say(&format!("ready: {guests}, {server}{http}"));
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
             name = signals.next() => {
-                self.say(&format!("{name}: handling what has arrived; a second signal leaves at once"));
+                self.voice.say(&format!("{name}: handling what has arrived; a second signal leaves at once"));
                 None
             }
+            never = live.keep(&host, reload) => match never {},
         };
         if let Some(reason) = &lost {
-            output::error(&Failure::Runtime(anyhow!("the host cannot go on: {reason}")));
+            self.voice.error(&Failure::Runtime(anyhow!("the host cannot go on: {reason}")));
         }
         let report = tokio::select! {
             report = host.shutdown() => report,
             name = signals.next() => {
-                self.say(&format!("{name} again: leaving at once"));
+                self.voice.say(&format!("{name} again: leaving at once"));
                 return Ok(Exit::Failed);
             }
         };
-        report.problems.iter().for_each(|problem| self.say(&format!("while stopping: {problem}")));
-        self.say(&in_words(&report));
+        report.problems.iter().for_each(|problem| self.voice.say(&format!("while stopping: {problem}")));
+        self.voice.say(&in_words(&report));
         Ok(if lost.is_none() && report.is_clean() { Exit::Done } else { Exit::Failed })
     }
 
@@ -91,7 +74,7 @@ impl Running {
         let mut builder = Host::builder(config);
         if let Some(data) = own {
             let data_words = data.display();
-            self.say(&format!(
+            self.voice.say(&format!(
                 "no server is named: starting a nats-server of our own, its data in {data_words}"
             ));
             builder = builder.own_server(data);
@@ -102,14 +85,6 @@ impl Running {
             }
             _ => Failure::Runtime(error.into()),
         })
-    }
-
-    /// Says something to people, or as a log line where a machine reads stderr.
-    fn say(&self, line: &str) {
-        match self.log_format {
-            LogFormat::Text => output::say(line),
-            LogFormat::Json => tracing::info!("{line}"),
-        }
     }
 }
 

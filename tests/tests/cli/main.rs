@@ -5,3 +5,4 @@ mod command;
 mod offline;
 mod run;
 mod send;
+mod watch;

@@ -13,7 +13,7 @@ fn echo() -> String {
     guest("echo")
 }
 
-fn guest(name: &str) -> String {
+pub(crate) fn guest(name: &str) -> String {
     let guest: PathBuf = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
     assert!(guest.exists(), "{} is not built: run `cargo xtask guests` first", guest.display());
     guest.to_str().unwrap().to_owned()
