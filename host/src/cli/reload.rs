@@ -135,6 +135,7 @@ impl Live {
             ("[nats]", then.nats != now.nats || then.own_server != now.own_server),
             ("[host]", then.host != now.host),
             ("[http]", then.http != now.http),
+            ("[otlp]", then.otlp != now.otlp),
             ("[buckets]", then.buckets != now.buckets),
         ];
         changes.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
