@@ -19,6 +19,7 @@ mod http;
 mod imports;
 mod message;
 mod metrics;
+mod objects;
 mod policy;
 mod queue;
 mod server;
@@ -29,6 +30,8 @@ pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal,
 pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
-pub use host::{Applied, ChangeError, DrainReport, GuestError, GuestInfo, Host, HostBuilder, StartError};
+pub use host::{
+    Applied, ChangeError, ComponentChanges, DrainReport, GuestError, GuestInfo, Host, HostBuilder, StartError,
+};
 pub use metrics::GuestStats;
 pub use server::{Server, ServerError};

@@ -356,7 +356,7 @@ wharf.toml:23:21: "64 zib" is not a number of bytes such as 65536 or "64MiB"
 wharf.toml:23:38: "0s" is no time at all; it must be more than 0
 wharf.toml:23:52: expected a whole number of at least 1, found -1
 wharf.toml:24:9: "Big" is not a guest's name: small letters, digits, `-` and `_`
-wharf.toml:25:13: expected a path, found an empty string
+wharf.toml:25:13: "" is neither a path nor nats://BUCKET/NAME
 wharf.toml:27:11: expected a whole number from 1 to 64, found 65
 wharf.toml:28:12: expected a whole number from 1 to 5, found 6
 wharf.toml:29:7: "1ms" is shorter than the 100ms that a server takes at least

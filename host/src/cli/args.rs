@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use wharf::config::{
-    BucketAccess, SubjectGrant, SubscriptionSettings, parse_bucket_grant, parse_duration, parse_grant,
-    parse_queue, parse_subscription,
+    BucketAccess, ComponentSource, SubjectGrant, SubscriptionSettings, parse_bucket_grant, parse_duration,
+    parse_grant, parse_object, parse_queue, parse_subscription,
 };
 
 /// Runs sandboxed WebAssembly message handlers, guests, on NATS.
@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Publish a message, or send a request and print the reply
     #[command(after_help = SEND_EXAMPLES)]
     Send(SendArgs),
+    /// Put a component into an object store, from where hosts take it as nats://BUCKET/NAME
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(PushArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -87,6 +90,16 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   wharf check
   wharf check --config prod.toml --json | jq -r '.problems[].message'";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  wharf push quakes.wasm nats://plugins/quakes.wasm
+  wharf run nats://plugins/quakes.wasm --subscribe 'quakes.*' --watch      runs it, and what is pushed after it
+
+Makes the object store where there is none. What is no guest is not pushed. Every host that runs the object with --watch \
+brings the new version into service. Prints the digest.
+
+The server is found as `wharf send` finds it.";
 
 const SEND_EXAMPLES: &str = "\
 Examples:
@@ -119,9 +132,9 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
 
-    /// Run this one component, with the grants given here, instead of the guests of a configuration file
-    #[arg(value_name = "FILE.wasm", conflicts_with = "config")]
-    pub(crate) component: Option<PathBuf>,
+    /// Run this one component, a file or nats://BUCKET/NAME, with the grants given here, instead of the guests of a configuration file
+    #[arg(value_name = "FILE.wasm", value_parser = parse_component, conflicts_with = "config")]
+    pub(crate) component: Option<ComponentSource>,
 
     /// Follow the configuration file and the components, and apply what has changed as SIGHUP does
     #[arg(long)]
@@ -212,6 +225,28 @@ pub(crate) struct SendArgs {
     /// Print what was done, and the reply, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PushArgs {
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) component: PathBuf,
+
+    /// The object store and the name in it
+    #[arg(value_name = "nats://BUCKET/NAME", value_parser = parse_object)]
+    pub(crate) object: (String, String),
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_component(text: &str) -> Result<ComponentSource, String> {
+    text.parse()
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

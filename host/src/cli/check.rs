@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use wharf::config::{Config, Place, Problem};
+use wharf::config::{ComponentSource, Config, Place, Problem};
 
 use super::args::CheckArgs;
 use super::exit::{Exit, Failure};
@@ -39,6 +39,8 @@ impl From<Problem> for Row {
 struct Report {
     ok: bool,
     guests: Vec<String>,
+    /// Guests of whose components nothing is known: they are on a server.
+    not_looked_into: Vec<String>,
     problems: Vec<Row>,
 }
 
@@ -55,11 +57,18 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     problems.sort();
     let exit = if problems.is_empty() { Exit::Done } else { Exit::Usage };
     let guests: Vec<String> = config.guests.keys().cloned().collect();
+    let not_looked_into = on_servers(&config);
     if args.json {
         let ok = problems.is_empty();
         let problems = problems.into_iter().map(Row::from).collect();
-        output::json(&Report { ok, guests, problems }).map_err(anyhow::Error::from)?;
+        output::json(&Report { ok, guests, not_looked_into, problems }).map_err(anyhow::Error::from)?;
     } else {
+        not_looked_into.iter().for_each(|name| {
+            let component = &config.guests[name].component;
+            output::say(&format!(
+                "note: guest {name:?}: {component} is on a server, and was not looked into"
+            ));
+        });
         tell(&guests, &problems);
     }
     Ok(exit)
@@ -81,18 +90,27 @@ fn tell(guests: &[String], problems: &[Problem]) {
     }
 }
 
+/// The guests whose components are objects.
+fn on_servers(config: &Config) -> Vec<String> {
+    let objects =
+        config.guests.iter().filter(|(_, guest)| matches!(guest.component, ComponentSource::Object { .. }));
+    objects.map(|(name, _)| name.clone()).collect()
+}
+
 /// What is wrong with the components, where each is named. A component that several guests run is looked into once.
 pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
     let cache = config.host.cache.as_deref();
     let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, guest) in &config.guests {
+        // An object is the server's, which is not asked.
+        let ComponentSource::File(file) = &guest.component else { continue };
         // It was named wrongly, which has been said.
-        if guest.component.as_os_str().is_empty() {
+        if file.as_os_str().is_empty() {
             continue;
         }
         let Some(place) = config.components.get(name) else { continue };
-        let wrong = seen.entry(&guest.component).or_insert_with(|| what_is_wrong(&guest.component, cache));
+        let wrong = seen.entry(file).or_insert_with(|| what_is_wrong(file, cache));
         let problem = |message: &String| Problem {
             place: place.clone(),
             message: format!("guest {name:?}: {message}"),

@@ -6,6 +6,7 @@ mod exit;
 mod inspect;
 mod logs;
 mod output;
+mod push;
 mod reload;
 mod run;
 mod send;
@@ -39,5 +40,6 @@ fn carry_out(args: Args) -> Result<Exit, Failure> {
         Command::Check(command) => check::check(&command),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Send(command) => send::send(&command),
+        Command::Push(command) => push::push(&command),
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::config::{Config, ConfigErrors};
-use wharf::{Applied, Host};
+use wharf::config::{ComponentSource, Config, ConfigErrors};
+use wharf::{Applied, ComponentChanges, Host};
 
 use super::args::RunArgs;
 use super::exit::Failure;
@@ -91,10 +91,12 @@ impl Live {
     /// Changes what the host runs whenever there is a reason to. A change that is under way when this is dropped is
     /// carried out or given up by the host.
     pub(super) async fn keep(mut self, host: &Host, mut reload: Reload) -> Infallible {
+        let mut objects = self.files.as_ref().map(|_| host.component_changes());
         loop {
             let why = tokio::select! {
-                () = reload.asked() => "SIGHUP",
-                () = changed(self.files.as_mut()) => "files have changed",
+                () = reload.asked() => "SIGHUP".to_owned(),
+                () = changed(self.files.as_mut()) => "files have changed".to_owned(),
+                guest = pushed(objects.as_mut()) => format!("guest {guest:?} has a new version"),
             };
             self.voice.say(&format!("{why}: reading the settings again"));
             match self.apply(host).await {
@@ -124,7 +126,10 @@ impl Live {
 
     fn follow_components(&mut self, config: &Config) -> notify::Result<()> {
         let Some(files) = &mut self.files else { return Ok(()) };
-        let components = config.guests.values().map(|guest| guest.component.clone());
+        let components = config.guests.values().filter_map(|guest| match &guest.component {
+            ComponentSource::File(path) => Some(path.clone()),
+            ComponentSource::Object { .. } => None,
+        });
         files.set(self.origin.files().chain(components))
     }
 
@@ -155,6 +160,18 @@ impl Live {
 async fn changed(files: Option<&mut Files>) {
     match files {
         Some(files) => files.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The name of a guest of which a new version was pushed.
+async fn pushed(objects: Option<&mut ComponentChanges>) -> String {
+    let next = match objects {
+        Some(objects) => objects.next().await,
+        None => None,
+    };
+    match next {
+        Some(guest) => guest,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf::config::{Config, redact_server};
-use wharf::{DrainReport, GuestError, Host, StartError};
+use wharf::{DrainReport, GuestError, Host, LoadError, StartError};
 
 use super::args::{LogFormat, RunArgs};
 use super::exit::{Exit, Failure};
@@ -80,6 +80,9 @@ impl Running {
             builder = builder.own_server(data);
         }
         builder.start().await.map_err(|error| match error {
+            StartError::Guest { source: GuestError::Load(LoadError::Fetch { .. }), .. } => {
+                Failure::Runtime(error.into())
+            }
             StartError::Guest { source: GuestError::Load(_), .. } | StartError::TooManyInstances { .. } => {
                 Failure::Usage(error.into())
             }

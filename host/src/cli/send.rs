@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf::Connector;
-use wharf::config::{Config, ConnectionSettings, parse_subject};
+use wharf::config::{ConnectionSettings, parse_subject};
 
 use super::args::SendArgs;
 use super::exit::{Exit, Failure};
@@ -37,17 +37,12 @@ pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let sending = Sending { subject, headers, payload, timeout: args.timeout, json: args.json };
     Ok(runtime.block_on(async {
-        let connector = connect(settings).await?;
+        let connector = sources::connect(settings).await?;
         let exit =
             if args.request { sending.request(&connector).await } else { sending.publish(&connector).await };
         let drained = connector.drain().await.context("cannot end the connection in order");
         exit.and_then(|exit| drained.map(|()| exit))
     })?)
-}
-
-async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
-    const HINT: &str = "start a host with `wharf run`, or name a server with --server";
-    Connector::connect(settings).await.map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
 }
 
 struct Sending {
@@ -161,21 +156,10 @@ fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
 
 /// The settings of the connection. The subject is used as it is, so no prefix.
 fn settings(args: &SendArgs) -> Result<ConnectionSettings, Failure> {
-    let config = sources::load(sources::config_file(&args.sources), &args.sources)?;
-    let own = config.own_server.then(|| own_server(&config)).flatten();
-    let mut settings = config.nats;
-    if let Some(url) = own {
-        settings.servers = vec![url];
-    }
+    let mut settings = sources::connection(&args.sources)?;
     settings.prefix.clear();
     settings.connect_timeout = settings.connect_timeout.min(args.timeout);
     Ok(settings)
-}
-
-/// The server that a host has started here, while it runs.
-fn own_server(config: &Config) -> Option<String> {
-    let url = std::fs::read_to_string(sources::own_data(config).join("url")).ok()?;
-    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
 fn payload(given: Option<&str>) -> anyhow::Result<Bytes> {

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use wharf::config::{Config, GuestSettings, Problem, Sources, parse_servers};
+use anyhow::anyhow;
+use wharf::Connector;
+use wharf::config::{
+    ComponentSource, Config, ConnectionSettings, GuestSettings, Problem, Sources, parse_servers,
+};
 
 use super::args::{GuestArgs, SourceArgs};
 use super::exit::Failure;
@@ -38,9 +42,32 @@ pub(super) fn own_data(config: &Config) -> &Path {
     config.host.data.as_deref().unwrap_or(Path::new(".wharf"))
 }
 
-/// A guest of this component, and its name: the file's.
-pub(super) fn guest(component: &Path, args: GuestArgs) -> (String, GuestSettings) {
-    let mut settings = GuestSettings::new(component);
+/// The settings of a connection for a command: to the server that a host has started here, where nothing names one.
+pub(super) fn connection(args: &SourceArgs) -> Result<ConnectionSettings, Failure> {
+    let config = load(config_file(args), args)?;
+    let own = config.own_server.then(|| own_server(&config)).flatten();
+    let mut settings = config.nats;
+    if let Some(url) = own {
+        settings.servers = vec![url];
+    }
+    Ok(settings)
+}
+
+/// Connects a command.
+pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
+    const HINT: &str = "start a host with `wharf run`, or name a server with --server";
+    Connector::connect(settings).await.map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
+}
+
+/// The server that a host has started here, while it runs.
+fn own_server(config: &Config) -> Option<String> {
+    let url = std::fs::read_to_string(own_data(config).join("url")).ok()?;
+    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
+}
+
+/// A guest of this component, and its name: the component's.
+pub(super) fn guest(component: &ComponentSource, args: GuestArgs) -> (String, GuestSettings) {
+    let mut settings = GuestSettings::new(component.clone());
     settings.subscribe = args.subscribe;
     for subscription in &mut settings.subscribe {
         subscription.queue.clone_from(&args.queue);
@@ -50,7 +77,11 @@ pub(super) fn guest(component: &Path, args: GuestArgs) -> (String, GuestSettings
     settings.may_subscribe = args.may_subscribe;
     settings.buckets = args.bucket.into_iter().collect();
     settings.config = args.set.into_iter().collect();
-    (guest_name(component), settings)
+    let file = match component {
+        ComponentSource::File(path) => path,
+        ComponentSource::Object { name, .. } => Path::new(name),
+    };
+    (guest_name(file), settings)
 }
 
 fn guest_name(component: &Path) -> String {

@@ -18,7 +18,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
     if component.is_none() {
         name.missing(format!("the guest {:?} names no component: component = \"FILE.wasm\"", name.as_str()));
     }
-    let mut settings = GuestSettings::new(component.and_then(Value::path).unwrap_or_default());
+    let mut settings = GuestSettings::new(component.and_then(Value::component).unwrap_or_else(|| "".into()));
     read_messages(&table, &mut settings);
     read_surroundings(&table, &mut settings);
     table.end();

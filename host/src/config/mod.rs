@@ -4,6 +4,7 @@
 //! typed values; everything that is wrong is noted with its place and reported at once.
 
 mod bucket;
+mod component;
 mod expand;
 mod file;
 mod guest;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use component::{ComponentSource, parse_object};
 pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
     parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subject, parse_subscription,

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ComponentSource;
 use super::server_url::Redacted;
 
 /// How to reach NATS, and how to stop.
@@ -129,8 +130,8 @@ pub struct TlsSettings {
 /// What one guest runs, hears, may do and may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestSettings {
-    /// The component's file.
-    pub component: PathBuf,
+    /// Where the component comes from.
+    pub component: ComponentSource,
     /// Put before the guest's subjects instead of the host's prefix.
     pub prefix: Option<String>,
     /// The subjects that the host subscribes the guest to.
@@ -159,7 +160,7 @@ pub struct GuestSettings {
 
 impl GuestSettings {
     /// A guest that runs this component, hears nothing and may do nothing.
-    pub fn new(component: impl Into<PathBuf>) -> Self {
+    pub fn new(component: impl Into<ComponentSource>) -> Self {
         Self {
             component: component.into(),
             prefix: None,

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::expand::expand;
 use super::problem::{Place, Problems, unknown_key};
-use super::{Environment, parse};
+use super::{ComponentSource, Environment, parse};
 
 /// A file that is being read.
 pub(super) struct Document<'a> {
@@ -46,7 +46,7 @@ impl Document<'_> {
     }
 
     /// A path as it is meant: relative to the file.
-    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+    pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 }
@@ -145,7 +145,15 @@ impl<'a> Value<'a> {
         if text.is_empty() {
             return self.refuse("expected a path, found an empty string");
         }
-        Some(self.document.resolve(&text))
+        Some(self.document.resolve(&*text))
+    }
+
+    /// A component: a path, relative to the file, or an object.
+    pub(super) fn component(self) -> Option<ComponentSource> {
+        match self.parsed(str::parse)? {
+            ComponentSource::File(path) => Some(self.document.resolve(path).into()),
+            object @ ComponentSource::Object { .. } => Some(object),
+        }
     }
 
     pub(super) fn duration(self) -> Option<std::time::Duration> {

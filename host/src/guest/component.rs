@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE;
 use sha2::Digest as _;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{self, ComponentExportIndex, InstancePre};
 
 use super::engine::Engine;
 use super::state::State;
+use crate::config::ComponentSource;
 
 pub(super) const HANDLER: &str = "wharf:nats/handler@0.2.0";
 const LIFECYCLE: &str = "wharf:nats/lifecycle@0.2.0";
 const OUR_PACKAGE: &str = "wharf:nats/";
 const OUR_VERSION: &str = "0.2.0";
 
-/// Why a file cannot be a guest.
+/// Why a component cannot be a guest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -27,27 +30,68 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is something else.
-    #[error("{} is not a component: {why}", path.display())]
+    /// There is no such object.
+    #[error(
+        "there is no object {component}: upload the component with `wharf push FILE.wasm {component}`, or correct the name"
+    )]
+    NoObject {
+        /// Where it was looked for.
+        component: ComponentSource,
+    },
+    /// There is no object store of that name.
+    #[error(
+        "there is no object store {bucket:?} for {component}: `wharf push FILE.wasm {component}` creates it"
+    )]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+        /// What was looked for in it.
+        component: ComponentSource,
+    },
+    /// The object cannot be read from the server now.
+    #[error(
+        "cannot read {component}: {why}; check that the server can be reached, has JetStream, and lets this user read \
+         the stream OBJ_{bucket}"
+    )]
+    Fetch {
+        /// The bucket.
+        bucket: String,
+        /// The object.
+        component: ComponentSource,
+        /// Why.
+        why: String,
+    },
+    /// The object is larger than a component may be.
+    #[error("{component} has {bytes} bytes, and a component may have {most}")]
+    TooLarge {
+        /// The object.
+        component: ComponentSource,
+        /// Its size.
+        bytes: u64,
+        /// The most that is read.
+        most: u64,
+    },
+    /// It is something else.
+    #[error("{component} is not a component: {why}")]
     NotAComponent {
-        /// The file.
-        path: PathBuf,
+        /// Where it comes from.
+        component: ComponentSource,
         /// What it is, and what to do.
         why: String,
     },
     /// The component cannot be compiled.
-    #[error("cannot compile component {}", path.display())]
+    #[error("cannot compile component {component}")]
     Compile {
-        /// The file.
-        path: PathBuf,
+        /// Where it comes from.
+        component: ComponentSource,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The component is none that this host can run.
-    #[error("component {} is no guest of this host: {}", path.display(), problems.join("; "))]
+    #[error("component {component} is no guest of this host: {}", problems.join("; "))]
     NoGuest {
-        /// The file.
-        path: PathBuf,
+        /// Where it comes from.
+        component: ComponentSource,
         /// All that is wrong with it.
         problems: Vec<String>,
     },
@@ -94,16 +138,24 @@ pub struct ImportedInterface {
 /// # Ok::<(), wharf::LoadError>(())
 /// ```
 pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadError> {
+    let file = ComponentSource::from(path);
     let failed =
-        |source: wasmtime::Error| LoadError::Compile { path: path.to_owned(), source: source.into() };
+        |source: wasmtime::Error| LoadError::Compile { component: file.clone(), source: source.into() };
     let engine = Engine::new(cache).map_err(failed)?;
     let bytes = read(path)?;
-    Ok(look_into(&engine, &compile(&engine, path, &bytes)?, bytes.len()))
+    Ok(look_into(&engine, &compile(&engine, &file, &bytes)?, bytes.len()))
 }
 
 /// The SHA-256 of a component's bytes: the same one is the same component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    /// As object stores write it.
+    pub(crate) fn in_object_store(self) -> String {
+        format!("SHA-256={}", BASE64_URL_SAFE.encode(self.0))
+    }
+}
 
 /// A component that is a guest: compiled, linked, ready to be instantiated.
 pub(super) struct Component {
@@ -115,21 +167,21 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Reads and compiles, unless it is the one that is known. Takes seconds of CPU for a large component: not for a
-    /// thread that serves others.
-    pub(super) fn load(
+    /// Compiles and checks, unless it is the one that is known. Takes seconds of CPU for a large component: not for a thread
+    /// that serves others.
+    pub(super) fn new(
         engine: &Arc<Engine>,
-        path: &Path,
+        source: &ComponentSource,
+        bytes: &[u8],
         known: Option<Digest>,
     ) -> Result<Option<Self>, LoadError> {
-        let bytes = read(path)?;
-        let digest = Digest(sha2::Sha256::digest(&bytes).into());
+        let digest = Digest(sha2::Sha256::digest(bytes).into());
         if known == Some(digest) {
             return Ok(None);
         }
-        let component = compile(engine, path, &bytes)?;
+        let component = compile(engine, source, bytes)?;
         let problems = look_into(engine, &component, bytes.len()).problems;
-        let no_guest = |problems| LoadError::NoGuest { path: path.to_owned(), problems };
+        let no_guest = |problems| LoadError::NoGuest { component: source.clone(), problems };
         if !problems.is_empty() {
             return Err(no_guest(problems));
         }
@@ -150,17 +202,21 @@ fn function(component: &component::Component, interface: &str, name: &str) -> Op
     component.get_export_index(Some(&interface), name)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
-fn compile(engine: &Engine, path: &Path, bytes: &[u8]) -> Result<component::Component, LoadError> {
+fn compile(
+    engine: &Engine,
+    source: &ComponentSource,
+    bytes: &[u8],
+) -> Result<component::Component, LoadError> {
     // The first eight bytes of a binary: `\0asm`, then a version and a layer.
     // <https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>
     let why = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => {
             return component::Component::new(&engine.engine, bytes)
-                .map_err(|source| LoadError::Compile { path: path.to_owned(), source: source.into() });
+                .map_err(|error| LoadError::Compile { component: source.clone(), source: error.into() });
         }
         Some(b"\0asm\x01\0\0\0") => {
             "it is a core WebAssembly module; build for wasm32-wasip2, or run `wasm-tools component new` on it"
@@ -170,7 +226,7 @@ fn compile(engine: &Engine, path: &Path, bytes: &[u8]) -> Result<component::Comp
         }
         _ => "it is not WebAssembly",
     };
-    Err(LoadError::NotAComponent { path: path.to_owned(), why: why.to_owned() })
+    Err(LoadError::NotAComponent { component: source.clone(), why: why.to_owned() })
 }
 
 fn look_into(engine: &Engine, component: &component::Component, size: usize) -> Inspection {

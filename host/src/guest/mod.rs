@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use bytesize::ByteSize;
 use tokio::time::Instant;
 use wasmtime::WasmBacktrace;
@@ -24,28 +25,57 @@ pub(crate) use self::state::Template;
 
 use self::component::Component;
 use self::instance::Instance;
-use crate::config::Limits;
+use crate::config::{ComponentSource, Limits};
 use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
 use crate::metrics::{Counter, GuestCounters};
+use crate::objects;
 use crate::trace::TraceHeaders;
 
 /// A compiled component, before it is a guest's.
 pub(crate) struct Loaded(Component);
 
 impl Loaded {
-    /// Reads, compiles and checks a component, on a thread where that may take its time. None if it is the one that is
-    /// known.
+    /// Reads, compiles and checks a component. None if it is the one that is known.
     pub(crate) async fn load(
+        engine: &Arc<Engine>,
+        jetstream: &Context,
+        source: &ComponentSource,
+        known: Option<Digest>,
+    ) -> Result<Option<Self>, LoadError> {
+        let (bucket, name) = match source {
+            ComponentSource::File(path) => return Self::load_file(engine, path, known).await,
+            ComponentSource::Object { bucket, name } => (bucket, name),
+        };
+        let known_object = known.map(Digest::in_object_store);
+        match objects::read(jetstream, bucket, name, known_object.as_deref()).await? {
+            Some(bytes) => Self::new(engine, source.clone(), known, || Ok(bytes)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same, of a file.
+    pub(crate) async fn load_file(
         engine: &Arc<Engine>,
         path: &Path,
         known: Option<Digest>,
     ) -> Result<Option<Self>, LoadError> {
-        let (engine, path) = (Arc::clone(engine), path.to_owned());
-        let file = path.clone();
-        let loading = tokio::task::spawn_blocking(move || Component::load(&engine, &path, known));
+        let file = path.to_owned();
+        Self::new(engine, path.into(), known, move || component::read(&file)).await
+    }
+
+    /// On a thread where that may take its time.
+    async fn new(
+        engine: &Arc<Engine>,
+        source: ComponentSource,
+        known: Option<Digest>,
+        read: impl FnOnce() -> Result<Vec<u8>, LoadError> + Send + 'static,
+    ) -> Result<Option<Self>, LoadError> {
+        let (engine, component) = (Arc::clone(engine), source.clone());
+        let loading =
+            tokio::task::spawn_blocking(move || Component::new(&engine, &component, &read()?, known));
         match loading.await {
             Ok(loaded) => Ok(loaded?.map(Self)),
-            Err(panicked) => Err(LoadError::Compile { path: file, source: panicked.into() }),
+            Err(panicked) => Err(LoadError::Compile { component: source, source: panicked.into() }),
         }
     }
 

@@ -10,9 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{Change, Coming};
+use super::changes::RunningObject;
 use super::version::{Candidate, Version};
 use super::{Applied, ChangeError, DrainReport, GuestError, GuestInfo};
-use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
+use crate::config::{BucketSettings, ComponentSource, GuestSettings, MOST_INSTANCES};
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::guest::{Digest, Engine, Loaded};
@@ -107,6 +108,20 @@ impl Guests {
         self.carry_out(changes).await.map(drop)
     }
 
+    /// Compiles those whose components are objects.
+    pub(super) async fn load_objects(
+        &self,
+        guests: &BTreeMap<String, GuestSettings>,
+    ) -> Result<Vec<(String, GuestSettings, Option<Loaded>)>, ChangeError> {
+        let objects =
+            guests.iter().filter(|(_, guest)| matches!(guest.component, ComponentSource::Object { .. }));
+        let loads = objects.map(async |(name, settings)| {
+            let loaded = self.compile(name, settings, None).await?;
+            Ok((name.clone(), settings.clone(), loaded))
+        });
+        join_all(loads).await.into_iter().collect()
+    }
+
     /// Brings a new version of a guest into service, and ends the old one. Reports how that ended.
     pub(super) async fn replace(
         &self,
@@ -188,6 +203,14 @@ impl Guests {
         self.slots().iter().map(info).collect()
     }
 
+    /// The guests in service whose components are objects.
+    pub(super) fn objects(&self) -> Vec<RunningObject> {
+        let object = |(name, slot): (&String, &Slot)| {
+            RunningObject::new(name, &slot.version.settings.component, slot.version.digest)
+        };
+        self.slots().iter().filter_map(object).collect()
+    }
+
     /// The figures of one guest.
     pub(super) fn stats(&self, name: &str) -> Option<GuestStats> {
         self.slots().get(name).map(|slot| slot.base.counters.snapshot())
@@ -224,7 +247,8 @@ impl Guests {
         settings: &GuestSettings,
         known: Option<Digest>,
     ) -> Result<Option<Loaded>, ChangeError> {
-        let loaded = Loaded::load(&self.engine, &settings.component, known).await;
+        let jetstream = self.surroundings.connection.jetstream();
+        let loaded = Loaded::load(&self.engine, jetstream, &settings.component, known).await;
         loaded.map_err(|error| ChangeError::guest(name, error.into()))
     }
 
@@ -289,16 +313,18 @@ impl Guests {
     }
 }
 
-/// Compiles the components of guests by name, all at once.
-pub(super) async fn load_all(
+/// Compiles the components that are files, all at once.
+pub(super) async fn load_files(
     engine: &Arc<Engine>,
     guests: &BTreeMap<String, GuestSettings>,
 ) -> Result<Vec<(String, GuestSettings, Option<Loaded>)>, (String, GuestError)> {
-    let loads = guests.iter().map(async |(name, settings)| {
-        match Loaded::load(engine, &settings.component, None).await {
-            Ok(loaded) => Ok((name.clone(), settings.clone(), loaded)),
-            Err(error) => Err((name.clone(), GuestError::from(error))),
-        }
+    let files = guests.iter().filter_map(|(name, settings)| match &settings.component {
+        ComponentSource::File(path) => Some((name, settings, path)),
+        ComponentSource::Object { .. } => None,
+    });
+    let loads = files.map(async |(name, settings, path)| match Loaded::load_file(engine, path, None).await {
+        Ok(loaded) => Ok((name.clone(), settings.clone(), loaded)),
+        Err(error) => Err((name.clone(), GuestError::from(error))),
     });
     join_all(loads).await.into_iter().collect()
 }

@@ -1,6 +1,7 @@
 //! The host: it puts the rooms together, and takes them apart in the right order.
 
 mod change;
+mod changes;
 mod guests;
 mod report;
 mod running;
@@ -22,6 +23,7 @@ use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
 use crate::metrics::GuestStats;
 
+pub use changes::ComponentChanges;
 use guests::Guests;
 pub use report::{Applied, ChangeError, DrainReport, GuestError, GuestInfo, StartError};
 use running::{Handles, Plan};
@@ -142,6 +144,25 @@ impl Host {
     /// [`ChangeError`] says what cannot be. Then nothing has changed.
     pub async fn apply(&self, guests: BTreeMap<String, GuestSettings>) -> Result<Applied, ChangeError> {
         self.change(|running| async move { running.apply(guests).await }).await
+    }
+
+    /// Follows the object stores that guests take their components from, now and later.
+    ///
+    /// ```no_run
+    /// # async fn example(host: wharf::Host, config: wharf::config::Config) {
+    /// let mut changes = host.component_changes();
+    /// while let Some(guest) = changes.next().await {
+    ///     match host.apply(config.guests.clone()).await {
+    ///         Ok(_) => println!("{guest}: the new version is in service"),
+    ///         Err(error) => println!("{guest} stays as it is: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn component_changes(&self) -> ComponentChanges {
+        let Handles { guests, connection, runtime, .. } = &self.handles;
+        ComponentChanges::new(Arc::clone(guests), connection.jetstream().clone(), runtime)
     }
 
     /// Carries a change out where guests run, to its end, even if nobody waits for it any more.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use crate::config::MOST_INSTANCES;
+use crate::config::{ComponentSource, MOST_INSTANCES};
 use crate::connection::ConnectError;
 use crate::dispatch::Drained;
 use crate::error::Error;
@@ -103,7 +102,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// Its file is missing, or is no guest.
+    /// Its component is missing, or is no guest.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// It trapped, took too long or failed while it started. Says which.
@@ -199,8 +198,8 @@ pub struct Applied {
 pub struct GuestInfo {
     /// Its name.
     pub name: String,
-    /// The component's file.
-    pub component: PathBuf,
+    /// Where its component comes from.
+    pub component: ComponentSource,
     /// 1 for the version that was loaded, one more each time it was replaced.
     pub version: u32,
     /// Messages that wait for an instance.

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::guests::{Guests, Surroundings, load_all};
+use super::guests::{Guests, Surroundings, load_files};
 use super::status::Status;
 use super::{DrainReport, StartError};
 use crate::config::{Config, HttpSettings};
@@ -108,14 +108,14 @@ struct Running {
 }
 
 impl Running {
-    /// Components first: what is wrong with them shows before anything is connected.
+    /// Components that are files first: what is wrong with them shows before anything is connected.
     async fn start(plan: Plan) -> Result<(Self, Handles), StartError> {
         let Plan { config, own_server, .. } = plan;
         let guest_error = |(name, source)| StartError::Guest { name, source };
         let status = Arc::new(Status::default());
         let http = answer_http(config.http, &status)?;
         let engine = engine(config.host.cache.clone()).await?;
-        let loaded = load_all(&engine, &config.guests).await.map_err(guest_error)?;
+        let loaded = load_files(&engine, &config.guests).await.map_err(guest_error)?;
         let exporter = config.otlp.endpoint.as_deref().map(Exporter::start).transpose();
         let exporter = exporter.map_err(StartError::Traces)?;
         let server = match own_server {
@@ -157,7 +157,11 @@ impl Running {
             drain_timeout: settings.drain_timeout,
             exporter,
         };
-        if let Err(error) = guests.bring_up(loaded).await {
+        let brought_up = async {
+            let objects = guests.load_objects(&config.guests).await?;
+            guests.bring_up(loaded.into_iter().chain(objects).collect()).await
+        };
+        if let Err(error) = brought_up.await {
             let report = running.stop().await;
             report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());

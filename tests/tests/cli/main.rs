@@ -3,6 +3,7 @@
 
 mod command;
 mod offline;
+mod push;
 mod run;
 mod send;
 mod watch;

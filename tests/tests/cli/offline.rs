@@ -37,6 +37,11 @@ async fn wrong_arguments_end_with_code_2_before_anything_begins() {
         &["send", "a", "--timeout", "5"],
         &["send", "a", "--server", "http://a"],
         &["check", "--config", "missing.toml"],
+        &["push"],
+        &["push", "a.wasm"],
+        &["push", "a.wasm", "b.wasm"],
+        &["push", "missing.wasm", "nats://b/n"],
+        &["run", "nats://b", "--subscribe", "a"],
         &["fly"],
     ] {
         let ended = place.run(wrong).await;

@@ -1,0 +1,101 @@
+//! Components that are objects of an object store on the server.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, ObjectStoreError};
+use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
+use async_nats::jetstream::{Context, ErrorCode};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::config::ComponentSource;
+use crate::guest::LoadError;
+
+/// The largest component that is read. Larger ones would fill the memory of every host that runs them.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Whoever pushes a new version takes the old one's bytes away, also from under those who are reading them: then they begin
+/// again, with the new one.
+const TRIES: u32 = 3;
+
+/// How long the server may take for the next piece.
+const PIECE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Reads an object, unless it has the digest that is known. What arrives is what was put there: its digest is checked.
+pub(crate) async fn read(
+    jetstream: &Context,
+    bucket: &str,
+    name: &str,
+    known: Option<&str>,
+) -> Result<Option<Vec<u8>>, LoadError> {
+    let component = ComponentSource::Object { bucket: bucket.to_owned(), name: name.to_owned() };
+    let failed =
+        |why: String| LoadError::Fetch { bucket: bucket.to_owned(), component: component.clone(), why };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let store = match jetstream.get_object_store(bucket).await {
+            Ok(store) => store,
+            Err(error) if is_missing(&error) => {
+                return Err(LoadError::NoBucket { bucket: bucket.to_owned(), component });
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let object = match store.get(name).await {
+            Ok(object) => object,
+            Err(error) if error.kind() == GetErrorKind::NotFound => {
+                return Err(LoadError::NoObject { component });
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        if known.is_some() && object.info().digest.as_deref() == known {
+            return Ok(None);
+        }
+        let found = object.info().nuid.clone();
+        let bytes = object.info().size as u64;
+        if bytes > MOST_BYTES {
+            return Err(LoadError::TooLarge { component, bytes, most: MOST_BYTES });
+        }
+        match read_whole(object).await {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) if tries == TRIES || !has_changed(&store, name, &found).await => {
+                return Err(failed(error.to_string()));
+            }
+            Err(_replaced) => {}
+        }
+    }
+}
+
+/// Whether there is no bucket of that name.
+pub(crate) fn is_missing(error: &ObjectStoreError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<GetStreamError>());
+    matches!(
+        cause.map(GetStreamError::kind),
+        Some(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
+    )
+}
+
+async fn has_changed(store: &ObjectStore, name: &str, found: &str) -> bool {
+    store.info(name).await.is_ok_and(|info| info.nuid != found)
+}
+
+async fn read_whole(mut object: Object) -> io::Result<Vec<u8>> {
+    let size = object.info().size;
+    let mut bytes = Vec::with_capacity(size);
+    loop {
+        let read = timeout(PIECE_WITHIN, object.read_buf(&mut bytes)).await;
+        let read = read.map_err(|_| io::Error::other("the server stopped sending it"))??;
+        if bytes.len() > size {
+            return Err(io::Error::other("it is longer than its description says"));
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    if bytes.len() < size {
+        return Err(io::Error::other("it is shorter than its description says"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,104 @@
+//! Components that are objects of an object store, for programs that embed the host.
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::object_store::{self, ObjectStore};
+use wharf::config::GuestSettings;
+use wharf::{ChangeError, GuestError, Host, LoadError};
+use wharf_tests::probe::{component, config};
+use wharf_tests::{TestServer, soon};
+
+async fn store(server: &TestServer) -> Result<ObjectStore> {
+    let jetstream = async_nats::jetstream::new(server.client().await?);
+    let config = object_store::Config { bucket: "plugins".to_owned(), ..object_store::Config::default() };
+    Ok(jetstream.create_object_store(config).await?)
+}
+
+async fn put(store: &ObjectStore, component_of: &str) -> Result<()> {
+    let bytes = std::fs::read(component(component_of)?)?;
+    store.put("guest.wasm", &mut bytes.as_slice()).await?;
+    Ok(())
+}
+
+fn settings() -> Result<GuestSettings> {
+    let source: wharf::config::ComponentSource =
+        "nats://plugins/guest.wasm".parse().map_err(anyhow::Error::msg)?;
+    let mut settings = GuestSettings::new(source);
+    settings.subscribe.push("guest".into());
+    Ok(settings)
+}
+
+async fn refusal(host: &Host) -> Result<LoadError> {
+    match host.load("guest", settings()?).await {
+        Err(ChangeError::Guest { source: GuestError::Load(error), .. }) => Ok(error),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_is_no_guest_is_told_apart() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let host = Host::builder(config(&server)).start().await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(error, LoadError::NoBucket { .. }), "{error:?}");
+    let store = store(&server).await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
+    store.put("guest.wasm", &mut "text".as_bytes()).await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(error, LoadError::NotAComponent { .. }), "{error:?}");
+    store.put("guest.wasm", &mut "".as_bytes()).await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(error, LoadError::NotAComponent { .. }), "{error:?}");
+    store.delete("guest.wasm").await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
+    put(&store, "echo").await?;
+    host.load("guest", settings()?).await?;
+    assert_eq!(host.guests()[0].component.to_string(), "nats://plugins/guest.wasm");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_what_was_put_are_refused() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let store = store(&server).await?;
+    put(&store, "echo").await?;
+    let mut info = store.info("guest.wasm").await?;
+    info.digest = Some("SHA-256=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
+    let meta = format!("$O.plugins.M.{}", "Z3Vlc3Qud2FzbQ==");
+    let client = server.client().await?;
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.publish(meta, serde_json::to_vec(&info)?.into()).await?.await?;
+    let host = Host::builder(config(&server)).start().await?;
+    let error = refusal(&host).await?;
+    ensure!(matches!(&error, LoadError::Fetch { why, .. } if why.contains("digest")), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn new_versions_are_told_once_also_after_the_server_was_away() -> Result<()> {
+    let mut server = TestServer::start("").await?;
+    let objects = store(&server).await?;
+    put(&objects, "echo").await?;
+    let mut config = config(&server);
+    config.nats.max_reconnect = None;
+    config.guests.insert("guest".to_owned(), settings()?);
+    let host = Host::builder(config.clone()).start().await?;
+    let mut changes = host.component_changes();
+    let mut next = async || soon("a new version is told", changes.next()).await?.context("the host runs");
+    put(&objects, "probe").await?;
+    assert_eq!(next().await?, "guest");
+    assert_eq!(host.apply(config.guests.clone()).await?.replaced, ["guest"]);
+    // The same bytes are nothing new.
+    put(&objects, "probe").await?;
+    ensure!(host.apply(config.guests.clone()).await?.replaced.is_empty());
+    server.restart().await?;
+    let objects = store(&server).await?;
+    put(&objects, "echo").await?;
+    assert_eq!(next().await?, "guest");
+    assert_eq!(host.apply(config.guests).await?.replaced, ["guest"]);
+    assert_eq!(host.guests()[0].version, 3);
+    host.shutdown().await;
+    assert_eq!(soon("the changes end", changes.next()).await?, None);
+    Ok(())
+}
