@@ -7,6 +7,7 @@
 //! `trigger` (where messages come from), `queue`, `dispatch`, `guest` (what runs them), `imports` (what they may call)
 //! and `policy` (whether they may).
 
+pub mod admin;
 pub mod config;
 mod connection;
 mod connector;

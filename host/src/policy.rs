@@ -115,8 +115,8 @@ impl Policy {
             return Err(Denied::new(
                 action,
                 format!(
-                    "guest {:?} may not {words} {subject:?}: subjects that begin with `$` or `_INBOX.` are the server's own, \
-                 and no grant covers them",
+                    "guest {:?} may not {words} {subject:?}: subjects that begin with `$`, `_INBOX.` or `wharf.admin.` are \
+                     the server's and the host's own, and no grant covers them",
                     self.guest
                 ),
             ));
@@ -169,10 +169,19 @@ impl Policy {
     }
 }
 
-/// Subjects on which the server, its key/value buckets and request inboxes live. Whoever may publish there may do all
-/// that the host's own connection may.
+/// Subjects on which the server, its key/value buckets, request inboxes and hosts' operators live. Whoever may publish
+/// there may do all that the host's own connection may.
 pub(crate) fn is_reserved(subject: &str) -> bool {
-    subject.starts_with('$') || subject == "_INBOX" || subject.starts_with("_INBOX.")
+    takes_orders(subject) || is_at_or_below("_INBOX", subject)
+}
+
+/// Subjects on which the server, or a host, does what it is told. No answer may go there, whoever asked for it.
+pub(crate) fn takes_orders(subject: &str) -> bool {
+    subject.starts_with('$') || is_at_or_below(crate::admin::ROOT, subject)
+}
+
+fn is_at_or_below(root: &str, subject: &str) -> bool {
+    subject.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Headers by which the server takes orders: a guest may not set them. The two of a service's error answer are only
@@ -262,6 +271,34 @@ mod tests {
             assert!(all.check(Action::Publish, subject).is_err(), "{subject}");
         }
         assert!(all.check(Action::Publish, "_INBOXES.a").is_ok());
+    }
+
+    #[test]
+    fn no_grant_and_no_prefix_leads_to_the_hosts_own_subjects() {
+        let with = |prefix, grant: SubjectGrant| {
+            let mut settings = GuestSettings::new("a.wasm");
+            settings.publish = vec![grant.clone()];
+            settings.request = vec![grant.clone()];
+            settings.may_subscribe = vec![grant];
+            Policy::new("g", &settings, prefix)
+        };
+        let as_it_is = SubjectGrant { subject: ">".into(), ignore_prefix: true };
+        let policies = [
+            with("", ">".into()),
+            with("", as_it_is),
+            with("wharf.", ">".into()),
+            with("wharf.admin.", ">".into()),
+            with("wharf.ad", ">".into()),
+        ];
+        for policy in policies {
+            for action in [Action::Publish, Action::Request, Action::Subscribe] {
+                for subject in ["wharf.admin.h.load", "wharf.admin.>", "wharf.admin", "wharf.admin.*.list"] {
+                    assert!(policy.check(action, subject).is_err(), "{subject}");
+                }
+            }
+        }
+        assert!(with("", ">".into()).check(Action::Publish, "wharf.admins.a").is_ok());
+        assert!(with("", ">".into()).check(Action::Publish, "a.wharf.admin.b").is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use wharf::config::{
     BucketAccess, ComponentSource, SubjectGrant, SubscriptionSettings, parse_bucket_grant, parse_duration,
-    parse_grant, parse_object, parse_queue, parse_subscription,
+    parse_grant, parse_guest_name, parse_host_name, parse_object, parse_queue, parse_subscription,
 };
 
 /// Runs sandboxed WebAssembly message handlers, guests, on NATS.
@@ -66,6 +66,11 @@ pub(crate) enum Command {
     /// Put a component into an object store, from where hosts take it as nats://BUCKET/NAME
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
+    /// List the hosts that run
+    Hosts(HostsArgs),
+    /// See and change what hosts run that have `[admin] enabled = true`
+    #[command(subcommand, after_help = GUESTS_EXAMPLES)]
+    Guests(GuestsCommand),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -110,6 +115,16 @@ Examples:
 
 The server is the one of --server, the environment, --settings or the configuration file. Where none of them names one, \
 it is the server that a `wharf run` in this directory has started, or nats://127.0.0.1:4222.";
+
+const GUESTS_EXAMPLES: &str = "\
+Examples:
+  wharf guests list                                        of all hosts
+  wharf guests show orders --host prod-1
+  wharf guests load orders orders.toml --host prod-1       it has what stands under [guests.orders] in a wharf.toml
+  echo 'component = \"/srv/b.wasm\"' | wharf guests replace orders - --host prod-1
+  wharf guests unload orders --host prod-1
+
+Paths in the settings are the host's. --host may be left out where only one host takes orders.";
 
 /// Where settings come from.
 #[derive(Debug, clap::Args)]
@@ -245,8 +260,85 @@ pub(crate) struct PushArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct HostsArgs {
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+/// How hosts are asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AskingArgs {
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+
+    /// How long hosts may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 fn parse_component(text: &str) -> Result<ComponentSource, String> {
     text.parse()
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuestsCommand {
+    /// List the guests
+    List(ListArgs),
+    /// Say what a guest may do, and what has happened to it
+    Show(OneGuestArgs),
+    /// Load a guest
+    Load(ChangeArgs),
+    /// Replace a guest by another version of it, or give it other settings
+    Replace(ChangeArgs),
+    /// Drain a guest and take it out of service
+    Unload(OneGuestArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only those of this host
+    #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
+    pub(crate) host: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneGuestArgs {
+    /// The guest
+    #[arg(value_parser = parse_guest_name)]
+    pub(crate) guest: String,
+
+    /// The host; may be left out where only one takes orders
+    #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
+    pub(crate) host: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangeArgs {
+    /// The guest
+    #[arg(value_parser = parse_guest_name)]
+    pub(crate) guest: String,
+
+    /// What could stand under [guests.NAME] in a wharf.toml, without that line; `-` reads it from stdin
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) settings: PathBuf,
+
+    /// The host; may be left out where only one takes orders
+    #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
+    pub(crate) host: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -3,6 +3,8 @@
 mod args;
 mod check;
 mod exit;
+mod guests;
+mod hosts;
 mod inspect;
 mod logs;
 mod output;
@@ -41,5 +43,7 @@ fn carry_out(args: Args) -> Result<Exit, Failure> {
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Send(command) => send::send(&command),
         Command::Push(command) => push::push(&command),
+        Command::Hosts(command) => guests::hosts(&command),
+        Command::Guests(command) => guests::guests(&command),
     }
 }

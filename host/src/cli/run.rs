@@ -48,6 +48,10 @@ impl Running {
         self.voice.say(&format!("ready: {guests}, {server}{http}"));
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
+            () = host.told_to_drain() => {
+                self.say("told to drain: handling what has arrived");
+                None
+            }
             name = signals.next() => {
                 self.voice.say(&format!("{name}: handling what has arrived; a second signal leaves at once"));
                 None

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf::Connector;
-use wharf::config::{ConnectionSettings, parse_subject};
+use wharf::config::parse_subject;
 
 use super::args::SendArgs;
 use super::exit::{Exit, Failure};
@@ -31,7 +31,7 @@ const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
     let subject = parse_subject(&args.subject).map_err(Failure::usage)?;
     let headers = headers(&args.headers)?;
-    let settings = settings(args)?;
+    let settings = sources::client(&args.sources, args.timeout)?;
     let payload = payload(args.payload.as_deref())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -152,14 +152,6 @@ fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
         headers.append(header, value);
     }
     Ok(Some(headers).filter(|headers| !headers.is_empty()))
-}
-
-/// The settings of the connection. The subject is used as it is, so no prefix.
-fn settings(args: &SendArgs) -> Result<ConnectionSettings, Failure> {
-    let mut settings = sources::connection(&args.sources)?;
-    settings.prefix.clear();
-    settings.connect_timeout = settings.connect_timeout.min(args.timeout);
-    Ok(settings)
 }
 
 fn payload(given: Option<&str>) -> anyhow::Result<Bytes> {

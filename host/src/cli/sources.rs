@@ -1,6 +1,7 @@
 //! From arguments to settings.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use wharf::Connector;
@@ -42,18 +43,20 @@ pub(super) fn own_data(config: &Config) -> &Path {
     config.host.data.as_deref().unwrap_or(Path::new(".wharf"))
 }
 
-/// The settings of a connection for a command: to the server that a host has started here, where nothing names one.
-pub(super) fn connection(args: &SourceArgs) -> Result<ConnectionSettings, Failure> {
+/// The settings of a connection that is used for one errand. Subjects are used as they are, so no prefix.
+pub(super) fn client(args: &SourceArgs, timeout: Duration) -> Result<ConnectionSettings, Failure> {
     let config = load(config_file(args), args)?;
     let own = config.own_server.then(|| own_server(&config)).flatten();
     let mut settings = config.nats;
     if let Some(url) = own {
         settings.servers = vec![url];
     }
+    settings.prefix.clear();
+    settings.connect_timeout = settings.connect_timeout.min(timeout);
     Ok(settings)
 }
 
-/// Connects a command.
+/// Connects for one errand.
 pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
     const HINT: &str = "start a host with `wharf run`, or name a server with --server";
     Connector::connect(settings).await.map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))

@@ -37,6 +37,31 @@ pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problem
 }
 
 fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> Written {
+    read_text(path, text, environment, problems, |root| {
+        let written = sections(&root);
+        root.end();
+        written
+    })
+}
+
+/// Reads the settings of one guest: what could stand under `[guests.NAME]`, without that line. The path is what the text
+/// is called in messages, and relative paths are relative to where it is.
+pub(super) fn parse_guest(
+    path: &Path,
+    text: &str,
+    environment: Environment<'_>,
+    problems: &Problems,
+) -> GuestSettings {
+    read_text(path, text, environment, problems, guest::alone)
+}
+
+fn read_text<T>(
+    path: &Path,
+    text: &str,
+    environment: Environment<'_>,
+    problems: &Problems,
+    read: impl FnOnce(Table<'_>) -> T,
+) -> T {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut document = Document { path, text, environment, problems, broken_lines: BTreeSet::new() };
     for error in errors {
@@ -46,10 +71,7 @@ fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Probl
             problems.push(document.place(&at), format!("this is not TOML: {}", error.message()));
         }
     }
-    let root_table = Table::new(&document, root.get_ref(), 0..0);
-    let written = sections(&root_table);
-    root_table.end();
-    written
+    read(Table::new(&document, root.get_ref(), 0..0))
 }
 
 fn sections(root: &Table<'_>) -> Written {
@@ -62,6 +84,8 @@ fn sections(root: &Table<'_>) -> Written {
         written.host = HostSettings {
             data: table.get("data").and_then(Value::path),
             cache: table.get("cache").and_then(Value::path),
+            name: table.get("name").and_then(|v| v.parsed(parse::host_name)),
+            admin: false,
         };
         table.end();
     }
@@ -74,6 +98,10 @@ fn sections(root: &Table<'_>) -> Written {
     if let Some(table) = root.get("http").and_then(Value::table) {
         let listen = |value: Value<'_>| value.parsed(parse::socket_address);
         written.http = HttpSettings { listen: table.get("listen").and_then(listen) };
+        table.end();
+    }
+    if let Some(table) = root.get("admin").and_then(Value::table) {
+        written.host.admin = table.required("enabled").and_then(Value::boolean).unwrap_or_default();
         table.end();
     }
     let mut instances = 0;

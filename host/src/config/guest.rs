@@ -26,6 +26,16 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
     Some((checked_name?, settings, place))
 }
 
+/// Reads a guest's settings that are a document by themselves.
+pub(super) fn alone(root: Table<'_>) -> GuestSettings {
+    let component = root.required("component").and_then(Value::path);
+    let mut settings = GuestSettings::new(component.unwrap_or_default());
+    read_messages(&root, &mut settings);
+    read_surroundings(&root, &mut settings);
+    root.end();
+    settings
+}
+
 /// What it hears and what it may say.
 fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.prefix =

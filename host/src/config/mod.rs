@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
 pub use component::{ComponentSource, parse_object};
 pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
-    parse_bucket_grant, parse_duration, parse_grant, parse_queue, parse_subject, parse_subscription,
+    parse_bucket_grant, parse_duration, parse_grant, parse_guest_name, parse_host_name, parse_queue,
+    parse_subject, parse_subscription,
 };
 pub use problem::{ConfigErrors, Place, Problem};
 pub use server_url::{parse_servers, redact_server};
@@ -106,6 +107,24 @@ impl Config {
             components: written.components,
         };
         (config, problems.in_order())
+    }
+}
+
+impl GuestSettings {
+    /// Reads the settings of one guest from text: what could stand under `[guests.NAME]`, without that line. `called` is
+    /// what the text is called in messages; relative paths are relative to the working directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, at once, as [`Config::load`].
+    pub fn parse(
+        called: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigErrors> {
+        let problems = Problems::default();
+        let settings = file::parse_guest(Path::new(called), text, env, &problems);
+        let problems = problems.in_order();
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors(problems)) }
     }
 }
 

@@ -101,6 +101,16 @@ pub(super) fn check_guest_name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A host's name.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    const MOST_CHARACTERS: usize = 64;
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if text.is_empty() || text.len() > MOST_CHARACTERS || !text.chars().all(safe) {
+        return Err(format!("is not a host's name: up to {MOST_CHARACTERS} letters, digits, `-` and `_`"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A subject that a guest may be subscribed to or granted.
 pub(super) fn guest_subject(text: &str) -> Result<String, String> {
     subject::pattern(text)?;
@@ -160,6 +170,22 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_subject(text: &str) -> Result<String, String> {
     subject::check_subject(text).map(|()| text.to_owned())
+}
+
+/// Reads a host's name from an argument.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a name.
+pub fn parse_host_name(text: &str) -> Result<String, String> {
+    host_name(text)
+}
+
+/// Reads a guest's name from an argument.
+///
+/// # Errors
+/// Says in words what keeps the text from being such a name.
+pub fn parse_guest_name(text: &str) -> Result<String, String> {
+    check_guest_name(text).map(|()| text.to_owned())
 }
 
 /// Reads a queue group's name from an argument.

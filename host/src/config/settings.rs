@@ -344,6 +344,11 @@ pub struct HostSettings {
     pub data: Option<PathBuf>,
     /// Where compiled components are kept. `None` is the user's cache directory.
     pub cache: Option<PathBuf>,
+    /// What the host is called among others: one token of a subject, and nobody else's. `None` is the machine's name and a
+    /// few random letters.
+    pub name: Option<String>,
+    /// Do what is told on `wharf.admin.<name>.…`: see [`crate::admin`].
+    pub admin: bool,
 }
 
 /// Where the host sends traces.

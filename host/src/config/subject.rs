@@ -3,6 +3,9 @@
 //! `check_…` say what is wrong in a whole sentence. The functions that they are made of continue a sentence that begins
 //! with the text, wherever that was written: `"a..b"` + ` has an empty token …`.
 
+use crate::admin::ROOT;
+use crate::policy::is_reserved;
+
 /// The most bytes of a subject. A server ends a connection whose protocol line exceeds 4096 bytes, and all guests share
 /// one connection: this leaves room for a subject, a reply subject and a queue group in one line.
 pub(crate) const MAX_SUBJECT_BYTES: usize = 1024;
@@ -69,6 +72,9 @@ pub(super) fn prefix(text: &str) -> Result<(), String> {
     if text.starts_with(INBOX) || INBOX.starts_with(text) {
         return Err("leads into `_INBOX.`: such subjects are for replies to requests".to_owned());
     }
+    if text == ROOT || text.starts_with(&format!("{ROOT}.")) {
+        return Err(format!("leads into `{ROOT}.`: such subjects are for the operators of hosts"));
+    }
     Ok(())
 }
 
@@ -93,6 +99,9 @@ pub(super) fn not_reserved(text: &str) -> Result<(), String> {
     }
     if text.split('.').next() == Some("_INBOX") {
         return Err("begins with `_INBOX`: such subjects are for replies and are never a guest's".to_owned());
+    }
+    if is_reserved(text) {
+        return Err(format!("begins with `{ROOT}`: such subjects are for operators and are never a guest's"));
     }
     Ok(())
 }
@@ -152,19 +161,31 @@ mod tests {
         for good in ["", "seismo.", "seismo", "a.b.", "_INBOXES."] {
             assert_eq!(prefix(good), Ok(()), "{good}");
         }
-        for bad in
-            [".", "a..", ".a", "a.*.", "a.>", "$JS.", "_", "_IN", "_INBOX", "_INBOX.", "_INBOX.x.", "a b."]
-        {
+        for bad in [
+            ".",
+            "a..",
+            ".a",
+            "a.*.",
+            "a.>",
+            "$JS.",
+            "_",
+            "_IN",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOX.x.",
+            "a b.",
+            "wharf.admin.",
+        ] {
             assert!(prefix(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn the_servers_own_subjects_and_inboxes_are_never_a_guests() {
-        for bad in ["$JS.API.>", "$KV.b.k", "$", "_INBOX.abc", "_INBOX"] {
+        for bad in ["$JS.API.>", "$KV.b.k", "$", "_INBOX.abc", "_INBOX", "wharf.admin", "wharf.admin.>"] {
             assert!(not_reserved(bad).is_err(), "{bad}");
         }
-        for good in ["a.$b", "_INBOXES.a", "INBOX.a", "*.a", ">"] {
+        for good in ["a.$b", "_INBOXES.a", "INBOX.a", "*.a", ">", "wharf.admins", "wharf.*.a"] {
             assert_eq!(not_reserved(good), Ok(()), "{good}");
         }
     }

@@ -226,6 +226,13 @@ impl Guests {
         self.stopping.is_cancelled()
     }
 
+    /// The settings of one guest, and what is put before its subjects.
+    pub(super) fn settings(&self, name: &str) -> Option<(GuestSettings, String)> {
+        let settings = self.slots().get(name).map(|slot| slot.version.settings.clone())?;
+        let prefix = settings.prefix.clone().unwrap_or_else(|| self.surroundings.prefix.clone());
+        Some((settings, prefix))
+    }
+
     pub(super) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         // Entries are only put in, swapped and taken out under the lock.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)

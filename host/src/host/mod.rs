@@ -1,10 +1,12 @@
 //! The host: it puts the rooms together, and takes them apart in the right order.
 
+mod admin;
 mod change;
 mod changes;
 mod guests;
 mod report;
 mod running;
+mod service;
 mod status;
 mod version;
 
@@ -199,6 +201,12 @@ impl Host {
         self.handles.lost().await
     }
 
+    /// Waits until the host is told to drain by an operator, over NATS. It has begun then; [`Host::shutdown`] waits for
+    /// its end.
+    pub async fn told_to_drain(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Drains and stops: no new messages come in, what has arrived is handled, the guests' `stop` is called, and what they
     /// published has reached the server before the connection is closed.
     ///
@@ -215,7 +223,7 @@ impl Host {
         }
     }
 
-    /// Runs until a future completes or the connection is lost for good, then shuts down.
+    /// Runs until a future completes, an operator drains the host or the connection is lost for good, then shuts down.
     ///
     /// # Examples
     ///
@@ -227,6 +235,7 @@ impl Host {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> DrainReport {
         let lost = tokio::select! {
             () = shutdown => None,
+            () = self.told_to_drain() => None,
             why = self.lost() => Some(why),
         };
         let mut report = self.shutdown().await;

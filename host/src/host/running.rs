@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::guests::{Guests, Surroundings, load_files};
+use super::service::{Desk, Service};
 use super::status::Status;
 use super::{DrainReport, StartError};
 use crate::config::{Config, HttpSettings};
@@ -26,6 +27,9 @@ use crate::trace::Exporter;
 /// The last round trip is worth this long, even when handlers have used up the drain's time: without it, what they have
 /// published could be lost.
 const LAST_FENCE: Duration = Duration::from_secs(5);
+
+/// How long the last answers to operators may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What to run.
 pub(super) struct Plan {
@@ -102,6 +106,7 @@ struct Running {
     server: Option<Server>,
     connection: Connection,
     guests: Arc<Guests>,
+    service: Option<Service>,
     drain_timeout: Duration,
     /// What sends traces to their collector, if there is one.
     exporter: Option<Exporter>,
@@ -110,7 +115,7 @@ struct Running {
 impl Running {
     /// Components that are files first: what is wrong with them shows before anything is connected.
     async fn start(plan: Plan) -> Result<(Self, Handles), StartError> {
-        let Plan { config, own_server, .. } = plan;
+        let Plan { config, own_server, stop } = plan;
         let guest_error = |(name, source)| StartError::Guest { name, source };
         let status = Arc::new(Status::default());
         let http = answer_http(config.http, &status)?;
@@ -149,11 +154,12 @@ impl Running {
         let guests = Arc::new(Guests::new(engine, surroundings));
         status.watch(&connection, &guests);
         let http_address = http.as_ref().map(Http::address);
-        let running = Self {
+        let mut running = Self {
             http,
             server,
             connection: connection.clone(),
             guests: Arc::clone(&guests),
+            service: None,
             drain_timeout: settings.drain_timeout,
             exporter,
         };
@@ -166,6 +172,8 @@ impl Running {
             report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
+        let desk = Desk::new(&config.host, connection.clone(), Arc::clone(&guests), stop);
+        running.service = Some(Service::start(desk).await);
         status.all_in_service();
         let (runtime, server_died) = (Handle::current(), server_died.shared());
         Ok((
@@ -177,7 +185,12 @@ impl Running {
     /// The drain. The connection stays open until the last handler's last publish has made a round trip.
     async fn stop(self) -> DrainReport {
         let deadline = Instant::now() + self.drain_timeout;
+        self.service.iter().for_each(Service::close);
         let mut report = self.guests.stop(deadline).await;
+        if let Some(service) = self.service {
+            // What was being changed has ended or given up by now.
+            service.finish(deadline.max(Instant::now() + LAST_ANSWERS)).await;
+        }
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
         let last_spans = async {
             if let Some(exporter) = self.exporter {

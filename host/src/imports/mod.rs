@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::metrics::GuestCounters;
-use crate::policy::{Action, Denied, Policy};
+use crate::policy::{Action, Denied, Policy, takes_orders};
 use crate::trace::TraceHeaders;
 
 pub(crate) use self::subscriptions::{Changed, Subscriptions};
@@ -67,7 +67,7 @@ impl Ctx {
     /// The subject as it travels, if the guest may do that with it. Answering the message in hand is always allowed.
     fn subject(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
         check_subject(subject).map_err(types::Error::Invalid)?;
-        let in_hand = self.reply_to.as_deref() == Some(subject) && !subject.starts_with('$');
+        let in_hand = self.reply_to.as_deref() == Some(subject) && !takes_orders(subject);
         if in_hand && action == Action::Publish {
             // Behind its prefix the guest may have a subject of that name. It means that one then: a sender must not be
             // able to divert what the guest publishes.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::headers::{from_wire, to_wire};
 use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
+use crate::policy::takes_orders;
 use crate::trace::{TraceHeaders, Traced, Tracer};
 
 /// A message that has arrived for a guest.
@@ -87,10 +88,8 @@ impl Ticket {
 
     async fn answer(&self, reply_to: Subject, answer: Result<Reply, Failure>) -> Result<(), Error> {
         // The sender chose where the answer goes, but it goes with the host's rights: not to where the server takes orders.
-        if reply_to.starts_with('$') {
-            return Err(Error::Invalid(format!(
-                "{reply_to:?} is the server's own subject, not one to wait on"
-            )));
+        if takes_orders(&reply_to) {
+            return Err(Error::Invalid(format!("{reply_to:?} is a subject for orders, not one to wait on")));
         }
         let reply = answer.unwrap_or_else(|failure| service_error(&failure));
         let sent = self.send(&reply_to, reply).await;

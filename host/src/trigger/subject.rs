@@ -180,6 +180,9 @@ impl Subjects {
             )));
         }
         let (subject, queue) = key.clone();
+        if is_reserved(&subject) {
+            return Err(Error::Invalid(format!("{subject:?} is never a guest's, whatever is put before it")));
+        }
         let inbound = self.source.connection.subscribe(subject.into(), queue).await?;
         let stopper = inbound.stopper();
         let mover = Mover {

@@ -1,0 +1,203 @@
+//! `wharf hosts` and `wharf guests`: what runs, seen and changed from outside.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde_json::json;
+use wharf::admin::{Change, Details, Ended, Guests, Named};
+
+use super::args::{ChangeArgs, GuestsCommand, HostsArgs, ListArgs, OneGuestArgs};
+use super::exit::{Exit, Failure};
+use super::hosts::Hosts;
+use super::output;
+
+/// The most that settings may take: a server takes messages of 1 MiB.
+const MOST_BYTES: u64 = 512 << 10;
+
+/// Lists hosts.
+pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
+    let rows = Hosts::with(&args.asking, async |hosts| Ok(hosts.all().await?))?;
+    if args.asking.json {
+        print_json(&json!({ "hosts": rows }))?;
+    } else if rows.is_empty() {
+        output::say("no host answers");
+    } else {
+        let cells = rows.into_iter().map(|row| {
+            let admin = if row.admin { "yes" } else { "no" };
+            [row.host, row.version, row.guests.to_string(), admin.to_owned(), row.id]
+        });
+        print_table(["HOST", "VERSION", "GUESTS", "ADMIN", "ID"], cells)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Sees and changes guests.
+pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
+    match command {
+        GuestsCommand::List(args) => list(args),
+        GuestsCommand::Show(args) => show(args),
+        GuestsCommand::Load(args) => change("load", "loaded", args),
+        GuestsCommand::Replace(args) => change("replace", "replaced", args),
+        GuestsCommand::Unload(args) => unload(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<Exit, Failure> {
+    let nothing = json!({});
+    let answers: Vec<anyhow::Result<Guests>> = Hosts::with(&args.asking, async |hosts| {
+        let names = match &args.host {
+            Some(host) => vec![host.clone()],
+            None => hosts.taking_orders().await?,
+        };
+        Ok(join_all(names.iter().map(|host| hosts.tell(host, "list", &nothing))).await)
+    })?;
+    // What one host does not tell must not hide what the others do.
+    let (answers, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    let exit = if failures.is_empty() { Exit::Done } else { Exit::Failed };
+    failures.into_iter().filter_map(Result::err).for_each(|error| output::error(&Failure::Runtime(error)));
+    let all: Vec<Guests> = answers.into_iter().flatten().collect();
+    if args.asking.json {
+        print_json(&json!({ "hosts": all }))?;
+    } else if !all.is_empty() {
+        print_guests(all)?;
+    } else if exit == Exit::Done {
+        output::say("no host takes orders: it needs [admin] enabled = true in its wharf.toml");
+    }
+    Ok(exit)
+}
+
+fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
+    let cells = all.into_iter().flat_map(|Guests { host, guests }| {
+        guests.into_iter().map(move |guest| {
+            let count = |names: &[&str]| names.iter().filter_map(|name| guest.stats.get(*name)).sum::<u64>();
+            let failed = count(&["retried", "rejected", "trapped", "timed_out", "not_started"]);
+            [
+                host.clone(),
+                guest.name.clone(),
+                guest.version.to_string(),
+                guest.queued.to_string(),
+                guest.in_hand.to_string(),
+                count(&["handled"]).to_string(),
+                failed.to_string(),
+                count(&["dropped"]).to_string(),
+                guest.component.clone(),
+            ]
+        })
+    });
+    let heads =
+        ["HOST", "GUEST", "VERSION", "QUEUED", "IN HAND", "HANDLED", "FAILED", "DROPPED", "COMPONENT"];
+    print_table(heads, cells)
+}
+
+fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
+    let details: Details = Hosts::with(&args.asking, async |hosts| {
+        let host = hosts.meant(args.host.as_deref()).await?;
+        Ok(hosts.tell(&host, "show", &Named { guest: args.guest.clone() }).await?)
+    })?;
+    if args.asking.json {
+        print_json(&details)?;
+        return Ok(Exit::Done);
+    }
+    let Details { host, guest, subscribe, may_subscribe, publish, request, buckets, .. } = details;
+    let buckets: Vec<_> = buckets.iter().map(|(name, access)| format!("{name} ({access})")).collect();
+    let stats: Vec<_> = guest.stats.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let rows = [
+        ("host", host),
+        ("guest", guest.name),
+        ("component", guest.component),
+        ("version", guest.version.to_string()),
+        ("subscribed to", subscribe.join(", ")),
+        ("may subscribe to", may_subscribe.join(", ")),
+        ("may publish on", publish.join(", ")),
+        ("may request", request.join(", ")),
+        ("buckets", buckets.join(", ")),
+        ("instances", details.instances.to_string()),
+        ("memory", format!("{} bytes", details.memory_bytes)),
+        ("time", format!("{} ms", details.time_ms)),
+        ("queued", guest.queued.to_string()),
+        ("in hand", guest.in_hand.to_string()),
+        ("so far", stats.join(", ")),
+    ];
+    let mut text = String::new();
+    for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        writeln!(text, "{what:<18}{value}").context("cannot print")?;
+    }
+    output::text(&text).context("cannot print")?;
+    Ok(Exit::Done)
+}
+
+fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
+    let settings = read(&args.settings)?;
+    let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
+        let host = hosts.meant(args.host.as_deref()).await?;
+        let change = Change { guest: args.guest.clone(), settings };
+        let ended = hosts.tell(&host, verb, &change).await?;
+        Ok((host, ended))
+    })?;
+    tell(args.asking.json, &host, &args.guest, done, &ended)
+}
+
+fn unload(args: &OneGuestArgs) -> Result<Exit, Failure> {
+    let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
+        let host = hosts.meant(args.host.as_deref()).await?;
+        let ended = hosts.tell(&host, "unload", &Named { guest: args.guest.clone() }).await?;
+        Ok((host, ended))
+    })?;
+    tell(args.asking.json, &host, &args.guest, "unloaded", &ended)
+}
+
+/// Says how a change ended. It was made, but messages may have been lost with the old version.
+fn tell(as_json: bool, host: &str, guest: &str, done: &str, ended: &Ended) -> Result<Exit, Failure> {
+    if as_json {
+        let Ended { finished, abandoned, problems } = ended;
+        print_json(&json!({
+            "host": host, "guest": guest, "done": done,
+            "finished": finished, "abandoned": abandoned, "problems": problems,
+        }))?;
+    } else {
+        ended.problems.iter().for_each(|problem| output::say_bad("problem:", problem));
+        if ended.abandoned > 0 {
+            output::say_bad("problem:", &format!("{} messages were not handled in time", ended.abandoned));
+        }
+        output::say_good(&format!("{done}:"), &format!("{guest} on {host}"));
+    }
+    let is_clean = ended.abandoned == 0 && ended.problems.is_empty();
+    Ok(if is_clean { Exit::Done } else { Exit::Failed })
+}
+
+/// The settings, as text. The host reads them, for they are about its files.
+fn read(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(MOST_BYTES + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_string(&mut text))
+    };
+    let bytes = read.with_context(|| format!("cannot read {}", file.display()))?;
+    ensure!(bytes as u64 <= MOST_BYTES, "{} is larger than {MOST_BYTES} bytes", file.display());
+    Ok(text)
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    output::json(value).context("cannot print")
+}
+
+fn print_table<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> anyhow::Result<()> {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default());
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    output::text(&text).context("cannot print")
+}
