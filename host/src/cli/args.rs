@@ -331,7 +331,7 @@ pub(crate) struct ChangeArgs {
 
     /// What could stand under [guests.NAME] in a wharf.toml, without that line; `-` reads it from stdin
     #[arg(value_name = "FILE.toml")]
-    pub(crate) settings: PathBuf,
+    pub(crate) file: PathBuf,
 
     /// The host; may be left out where only one takes orders
     #[arg(long, value_name = "NAME", value_parser = parse_host_name)]

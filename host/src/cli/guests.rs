@@ -131,7 +131,7 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
 }
 
 fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
-    let settings = read(&args.settings)?;
+    let settings = read(&args.file)?;
     let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         let change = Change { guest: args.guest.clone(), settings };

@@ -199,7 +199,7 @@ impl From<&str> for SubscriptionSettings {
 /// Subjects that a guest may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectGrant {
-    /// The subjects, with wildcards. These never cover `$…` and `_INBOX.…`.
+    /// The subjects, with wildcards. These never cover `$…`, `_INBOX.…` and `wharf.admin.…`.
     pub subject: String,
     /// Take the subject as it is, without a prefix.
     pub ignore_prefix: bool,
