@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use async_nats::jetstream;
@@ -24,7 +25,7 @@ pub(super) fn push(args: &PushArgs) -> Result<Exit, Failure> {
     check(&args.component)?;
     let bytes = std::fs::read(&args.component)
         .with_context(|| format!("cannot read {}", args.component.display()))?;
-    let settings = sources::connection(&args.sources)?;
+    let settings = sources::client(&args.sources, Duration::MAX)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     Ok(runtime.block_on(async {

@@ -49,7 +49,7 @@ impl Running {
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
             () = host.told_to_drain() => {
-                self.say("told to drain: handling what has arrived");
+                self.voice.say("told to drain: handling what has arrived");
                 None
             }
             name = signals.next() => {

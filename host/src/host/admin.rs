@@ -231,7 +231,7 @@ fn in_words(info: &GuestInfo) -> Guest {
     let counts = stats.as_object().into_iter().flatten();
     Guest {
         name: info.name.clone(),
-        component: info.component.display().to_string(),
+        component: info.component.to_string(),
         version: info.version,
         queued: info.queued,
         in_hand: info.in_hand,
