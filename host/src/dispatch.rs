@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::guest::Guest;
 use crate::message::{Failure, FailureKind, Outcome};
-use crate::queue::{Queue, Term};
+use crate::queue::{Queue, Reader};
+use crate::trial::Trial;
 use crate::trigger::Arrival;
 
 /// The workers of one guest.
@@ -25,7 +26,9 @@ pub(crate) struct Dispatcher {
 struct Shared {
     guest: Arc<Guest>,
     queue: Arc<Queue<Arrival>>,
-    term: Term,
+    reader: Reader,
+    /// The version is on trial, or has been.
+    trial: Option<Arc<Trial>>,
     in_hand: AtomicUsize,
     settled: AtomicU64,
 }
@@ -38,10 +41,17 @@ pub(crate) struct Drained {
 }
 
 impl Dispatcher {
-    /// Starts so many workers, who take from the queue until it is handed over to others.
-    pub(crate) fn start(guest: Arc<Guest>, queue: Arc<Queue<Arrival>>, term: Term, workers: u32) -> Self {
+    /// Starts as many workers as the guest may have instances, who take from the queue until others get their place. If the
+    /// version is on trial and fails too often, they give up their place themselves.
+    pub(crate) fn start(
+        guest: Arc<Guest>,
+        queue: Arc<Queue<Arrival>>,
+        reader: Reader,
+        trial: Option<Arc<Trial>>,
+    ) -> Self {
+        let workers = guest.most_instances();
         let (in_hand, settled) = Default::default();
-        let shared = Arc::new(Shared { guest, queue, term, in_hand, settled });
+        let shared = Arc::new(Shared { guest, queue, reader, trial, in_hand, settled });
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
             tasks.spawn(work(Arc::clone(&shared)));
@@ -52,6 +62,11 @@ impl Dispatcher {
     /// How many messages have been handled and settled so far.
     pub(crate) fn settled(&self) -> u64 {
         self.shared.settled.load(Ordering::Relaxed)
+    }
+
+    /// What its workers take from the queue as.
+    pub(crate) fn reader(&self) -> Reader {
+        self.shared.reader
     }
 
     /// How many messages are being handled.
@@ -70,7 +85,7 @@ impl Dispatcher {
         let in_time = timeout_at(deadline, all).await.is_ok();
         let mut waiting = 0;
         if !in_time {
-            waiting = self.shared.queue.clear(self.shared.term);
+            waiting = self.shared.queue.clear(self.shared.reader);
             self.workers.abort_all();
             // A guest yields at every tick: this does not take long.
             while let Some(ended) = self.workers.join_next().await {
@@ -90,7 +105,7 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn work(shared: Arc<Shared>) {
-    while let Some(arrival) = shared.queue.pop(shared.term).await {
+    while let Some(arrival) = shared.queue.pop(shared.reader).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
         let counters = shared.guest.counters();
         let _in_flight = counters.in_flight.hold(1);
@@ -106,10 +121,21 @@ async fn work(shared: Arc<Shared>) {
         });
         counters.handling.observe(began.elapsed());
         note(&shared.guest, &ticket.subject, &outcome);
+        shared.judge(&outcome);
         ticket.end_span(&outcome);
         ticket.settle(outcome).await;
         shared.in_hand.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// A version on trial that fails too often gets no more messages, before whoever sent this one hears of it.
+    fn judge(&self, outcome: &Outcome) {
+        let Some(trial) = &self.trial else { return };
+        if trial.count(matches!(outcome, Outcome::Failed(_))) {
+            self.queue.join(self.reader);
+        }
     }
 }
 
@@ -119,28 +145,28 @@ fn note(guest: &Guest, subject: &str, outcome: &Outcome) {
     let Outcome::Failed(Failure { kind, reason, backtrace }) = outcome else {
         return counters.handled.add_one();
     };
-    let name = guest.name();
+    let (name, version) = (guest.name(), guest.version());
     match kind {
         FailureKind::Retry(_) => {
             counters.retried.add_one();
-            tracing::warn!(guest = %name, subject, "the guest failed, and may succeed later: {reason}");
+            tracing::warn!(guest = %name, version, subject, "the guest failed, and may succeed later: {reason}");
         }
         FailureKind::Reject => {
             counters.rejected.add_one();
-            tracing::warn!(guest = %name, subject, "the guest rejected the message: {reason}");
+            tracing::warn!(guest = %name, version, subject, "the guest rejected the message: {reason}");
         }
         FailureKind::Trap => {
             counters.trapped.add_one();
             let backtrace = backtrace.as_deref().unwrap_or_default();
-            tracing::error!(guest = %name, subject, %backtrace, "the guest trapped: {reason}");
+            tracing::error!(guest = %name, version, subject, %backtrace, "the guest trapped: {reason}");
         }
         FailureKind::Timeout => {
             counters.timed_out.add_one();
-            tracing::error!(guest = %name, subject, "the guest was stopped: {reason}");
+            tracing::error!(guest = %name, version, subject, "the guest was stopped: {reason}");
         }
         FailureKind::NotStarted => {
             counters.not_started.add_one();
-            tracing::error!(guest = %name, subject, "no instance could be made: {reason}");
+            tracing::error!(guest = %name, version, subject, "no instance could be made: {reason}");
         }
     }
 }

@@ -25,6 +25,7 @@ mod policy;
 mod queue;
 mod server;
 mod trace;
+mod trial;
 mod trigger;
 
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
@@ -32,7 +33,8 @@ pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOp
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{
-    Applied, ChangeError, ComponentChanges, DrainReport, GuestError, GuestInfo, Host, HostBuilder, StartError,
+    Applied, CanaryInfo, ChangeError, ComponentChanges, DrainReport, GuestError, GuestInfo, Host,
+    HostBuilder, StartError,
 };
 pub use metrics::GuestStats;
 pub use server::{Server, ServerError};

@@ -18,6 +18,8 @@
 //! | `load` | [`Change`] | [`Ended`], with nothing in it |
 //! | `replace` | [`Change`] | [`Ended`]: how the old version ended |
 //! | `unload` | [`Named`] | [`Ended`] |
+//! | `promote` | [`Named`] | [`Ended`]: how the version that the canary replaced ended |
+//! | `abandon` | [`Named`] | [`Ended`]: how the canary ended |
 //! | `drain` | nothing | [`Ended`], with nothing in it; then the host stops, as after a signal |
 //!
 //! Requests and replies are JSON. A request with an unknown key is refused; a reply may get new keys. An error has the
@@ -26,7 +28,7 @@
 //! | code | |
 //! |---|---|
 //! | 400 | the request, or the settings in it, cannot be used |
-//! | 404 | there is no such guest, or verb |
+//! | 404 | there is no such guest, canary, or verb |
 //! | 409 | there is a guest of that name already |
 //! | 422 | the guest did not come into service; nothing has changed |
 //! | 429 | too many changes are waiting for their turn |
@@ -44,7 +46,7 @@ pub const SERVICE: &str = "wharf";
 pub const ROOT: &str = "wharf.admin";
 
 /// What a host can be told.
-pub const VERBS: [&str; 6] = ["list", "show", "load", "replace", "unload", "drain"];
+pub const VERBS: [&str; 8] = ["list", "show", "load", "replace", "unload", "promote", "abandon", "drain"];
 
 /// Where a host is told something.
 #[must_use]
@@ -72,7 +74,7 @@ pub struct Change {
 }
 
 /// The guests of one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guests {
     /// The host's name.
     pub host: String,
@@ -81,24 +83,53 @@ pub struct Guests {
 }
 
 /// A guest in service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guest {
     /// Its name.
     pub name: String,
     /// Its component.
     pub component: String,
-    /// 1 for the version that was loaded, one more each time it was replaced.
+    /// The number of the version in service: 1 for the one that was loaded, one more for each after it, canaries included.
     pub version: u32,
-    /// Messages that wait for an instance.
+    /// Messages that wait for an instance, its canary's included.
     pub queued: usize,
-    /// Messages that are being handled.
+    /// Messages that are being handled, its canary's included.
     pub in_hand: usize,
     /// What has happened to it since it was loaded: counts that only grow.
     pub stats: BTreeMap<String, u64>,
+    /// The version that is on trial beside it.
+    pub canary: Option<Canary>,
+    /// Why its last canary was taken out, if it was, in words.
+    pub canary_taken_out: Option<String>,
+}
+
+/// A version of a guest that is on trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// Its component.
+    pub component: String,
+    /// Its number among the guest's versions.
+    pub version: u32,
+    /// How much of the guest's messages it gets, from 0 to 1.
+    pub share: f64,
+    /// How much of its last `window` messages may fail, from 0 to 1.
+    pub max_failure: f64,
+    /// Of how many messages the failures are counted.
+    pub window: u32,
+    /// Messages that it has handled without a failure.
+    pub handled: u64,
+    /// Messages that failed.
+    pub failed: u64,
+    /// Of the last `window` messages, those that failed.
+    pub recently_failed: usize,
+    /// Messages that wait for it.
+    pub queued: usize,
+    /// Messages that it is handling.
+    pub in_hand: usize,
 }
 
 /// A guest in service, and what it may do. What its settings may hold of secrets, `config` and `env`, is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     /// The host's name.
     pub host: String,

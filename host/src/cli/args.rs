@@ -123,6 +123,7 @@ Examples:
   wharf guests load orders orders.toml --host prod-1       it has what stands under [guests.orders] in a wharf.toml
   echo 'component = \"/srv/b.wasm\"' | wharf guests replace orders - --host prod-1
   wharf guests unload orders --host prod-1
+  wharf guests promote orders --host prod-1                its canary takes over; `abandon` ends the canary instead
 
 Paths in the settings are the host's. --host may be left out where only one host takes orders.";
 
@@ -297,6 +298,10 @@ pub(crate) enum GuestsCommand {
     Replace(ChangeArgs),
     /// Drain a guest and take it out of service
     Unload(OneGuestArgs),
+    /// Put a guest's canary into service, in place of the version that is
+    Promote(OneGuestArgs),
+    /// End a guest's canary
+    Abandon(OneGuestArgs),
 }
 
 #[derive(Debug, clap::Args)]

@@ -57,14 +57,14 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     problems.sort();
     let exit = if problems.is_empty() { Exit::Done } else { Exit::Usage };
     let guests: Vec<String> = config.guests.keys().cloned().collect();
-    let not_looked_into = on_servers(&config);
+    let mut not_looked_into: Vec<String> = on_servers(&config).map(|(name, _)| name.clone()).collect();
+    not_looked_into.dedup();
     if args.json {
         let ok = problems.is_empty();
         let problems = problems.into_iter().map(Row::from).collect();
         output::json(&Report { ok, guests, not_looked_into, problems }).map_err(anyhow::Error::from)?;
     } else {
-        not_looked_into.iter().for_each(|name| {
-            let component = &config.guests[name].component;
+        on_servers(&config).for_each(|(name, component)| {
             output::say(&format!(
                 "note: guest {name:?}: {component} is on a server, and was not looked into"
             ));
@@ -90,11 +90,11 @@ fn tell(guests: &[String], problems: &[Problem]) {
     }
 }
 
-/// The guests whose components are objects.
-fn on_servers(config: &Config) -> Vec<String> {
-    let objects =
-        config.guests.iter().filter(|(_, guest)| matches!(guest.component, ComponentSource::Object { .. }));
-    objects.map(|(name, _)| name.clone()).collect()
+/// The components that are objects, each with its guest's name.
+fn on_servers(config: &Config) -> impl Iterator<Item = (&String, &ComponentSource)> {
+    let components =
+        config.guests.iter().flat_map(|(name, guest)| guest.components().map(move |one| (name, one)));
+    components.filter(|(_, component)| matches!(component, ComponentSource::Object { .. }))
 }
 
 /// What is wrong with the components, where each is named. A component that several guests run is looked into once.
@@ -103,19 +103,25 @@ pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
     let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, guest) in &config.guests {
-        // An object is the server's, which is not asked.
-        let ComponentSource::File(file) = &guest.component else { continue };
-        // It was named wrongly, which has been said.
-        if file.as_os_str().is_empty() {
-            continue;
+        let canary = guest.canary.as_ref().map(|canary| &canary.component);
+        let named = [
+            (Some(&guest.component), config.components.get(name), ""),
+            (canary, config.canaries.get(name), "its canary: "),
+        ];
+        for (component, place, what) in named {
+            // An object is the server's, which is not asked.
+            let (Some(ComponentSource::File(file)), Some(place)) = (component, place) else { continue };
+            // It was named wrongly, which has been said.
+            if file.as_os_str().is_empty() {
+                continue;
+            }
+            let wrong = seen.entry(file).or_insert_with(|| what_is_wrong(file, cache));
+            let problem = |message: &String| Problem {
+                place: place.clone(),
+                message: format!("guest {name:?}: {what}{message}"),
+            };
+            problems.extend(wrong.iter().map(problem));
         }
-        let Some(place) = config.components.get(name) else { continue };
-        let wrong = seen.entry(file).or_insert_with(|| what_is_wrong(file, cache));
-        let problem = |message: &String| Problem {
-            place: place.clone(),
-            message: format!("guest {name:?}: {message}"),
-        };
-        problems.extend(wrong.iter().map(problem));
     }
     problems
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, ensure};
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
-use wharf::admin::{Change, Details, Ended, Guests, Named};
+use wharf::admin::{Canary, Change, Details, Ended, Guest, Guests, Named};
+use wharf::config::Ratio;
 
 use super::args::{ChangeArgs, GuestsCommand, HostsArgs, ListArgs, OneGuestArgs};
 use super::exit::{Exit, Failure};
@@ -42,7 +43,9 @@ pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
         GuestsCommand::Show(args) => show(args),
         GuestsCommand::Load(args) => change("load", "loaded", args),
         GuestsCommand::Replace(args) => change("replace", "replaced", args),
-        GuestsCommand::Unload(args) => unload(args),
+        GuestsCommand::Unload(args) => tell_of_one("unload", "unloaded", args),
+        GuestsCommand::Promote(args) => tell_of_one("promote", "promoted", args),
+        GuestsCommand::Abandon(args) => tell_of_one("abandon", "abandoned the canary of", args),
     }
 }
 
@@ -72,25 +75,49 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
 
 fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
     let cells = all.into_iter().flat_map(|Guests { host, guests }| {
-        guests.into_iter().map(move |guest| {
-            let count = |names: &[&str]| names.iter().filter_map(|name| guest.stats.get(*name)).sum::<u64>();
-            let failed = count(&["retried", "rejected", "trapped", "timed_out", "not_started"]);
-            [
-                host.clone(),
-                guest.name.clone(),
-                guest.version.to_string(),
-                guest.queued.to_string(),
-                guest.in_hand.to_string(),
-                count(&["handled"]).to_string(),
-                failed.to_string(),
-                count(&["dropped"]).to_string(),
-                guest.component.clone(),
-            ]
+        guests.into_iter().flat_map(move |guest| {
+            let canary = guest.canary.as_ref().map(|canary| canary_cells(&host, &guest.name, canary));
+            std::iter::once(guest_cells(&host, &guest)).chain(canary)
         })
     });
     let heads =
         ["HOST", "GUEST", "VERSION", "QUEUED", "IN HAND", "HANDLED", "FAILED", "DROPPED", "COMPONENT"];
     print_table(heads, cells)
+}
+
+/// The canary's messages are among them.
+fn guest_cells(host: &str, guest: &Guest) -> [String; 9] {
+    let count = |names: &[&str]| names.iter().filter_map(|name| guest.stats.get(*name)).sum::<u64>();
+    let failed = count(&["retried", "rejected", "trapped", "timed_out", "not_started"]);
+    [
+        host.to_owned(),
+        guest.name.clone(),
+        guest.version.to_string(),
+        guest.queued.to_string(),
+        guest.in_hand.to_string(),
+        count(&["handled"]).to_string(),
+        failed.to_string(),
+        count(&["dropped"]).to_string(),
+        guest.component.clone(),
+    ]
+}
+
+fn canary_cells(host: &str, guest: &str, canary: &Canary) -> [String; 9] {
+    [
+        host.to_owned(),
+        format!("{guest} (canary, {})", per_cent(canary.share)),
+        canary.version.to_string(),
+        canary.queued.to_string(),
+        canary.in_hand.to_string(),
+        canary.handled.to_string(),
+        canary.failed.to_string(),
+        String::new(),
+        canary.component.clone(),
+    ]
+}
+
+fn per_cent(part: f64) -> String {
+    Ratio::new(part).map_or_else(|| part.to_string(), |ratio| ratio.to_string())
 }
 
 fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
@@ -121,6 +148,8 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
         ("queued", guest.queued.to_string()),
         ("in hand", guest.in_hand.to_string()),
         ("so far", stats.join(", ")),
+        ("canary", guest.canary.as_ref().map(canary_in_words).unwrap_or_default()),
+        ("canary taken out", guest.canary_taken_out.unwrap_or_default()),
     ];
     let mut text = String::new();
     for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -128,6 +157,16 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
     }
     output::text(&text).context("cannot print")?;
     Ok(Exit::Done)
+}
+
+fn canary_in_words(canary: &Canary) -> String {
+    let Canary { component, version, handled, failed, recently_failed, window, .. } = canary;
+    format!(
+        "version {version}, {component}, with {} of the messages: {handled} handled, {failed} failed; of the last {window} \
+         {recently_failed}, and {} may",
+        per_cent(canary.share),
+        per_cent(canary.max_failure),
+    )
 }
 
 fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
@@ -141,13 +180,13 @@ fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
     tell(args.asking.json, &host, &args.guest, done, &ended)
 }
 
-fn unload(args: &OneGuestArgs) -> Result<Exit, Failure> {
+fn tell_of_one(verb: &str, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
     let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
-        let ended = hosts.tell(&host, "unload", &Named { guest: args.guest.clone() }).await?;
+        let ended = hosts.tell(&host, verb, &Named { guest: args.guest.clone() }).await?;
         Ok((host, ended))
     })?;
-    tell(args.asking.json, &host, &args.guest, "unloaded", &ended)
+    tell(args.asking.json, &host, &args.guest, done, &ended)
 }
 
 /// Says how a change ended. It was made, but messages may have been lost with the old version.

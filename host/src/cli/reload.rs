@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::config::{ComponentSource, Config, ConfigErrors};
+use wharf::config::{ComponentSource, Config, ConfigErrors, GuestSettings};
 use wharf::{Applied, ComponentChanges, Host};
 
 use super::args::RunArgs;
@@ -126,7 +126,8 @@ impl Live {
 
     fn follow_components(&mut self, config: &Config) -> notify::Result<()> {
         let Some(files) = &mut self.files else { return Ok(()) };
-        let components = config.guests.values().filter_map(|guest| match &guest.component {
+        let named = config.guests.values().flat_map(GuestSettings::components);
+        let components = named.filter_map(|component| match component {
             ComponentSource::File(path) => Some(path.clone()),
             ComponentSource::Object { .. } => None,
         });
@@ -187,8 +188,12 @@ async fn why(config: Config, error: anyhow::Error) -> Failure {
 }
 
 fn in_words(applied: &Applied) -> String {
-    let parts =
-        [("loaded", &applied.loaded), ("replaced", &applied.replaced), ("unloaded", &applied.unloaded)];
+    let parts = [
+        ("loaded", &applied.loaded),
+        ("replaced", &applied.replaced),
+        ("changed the canary of", &applied.canaries),
+        ("unloaded", &applied.unloaded),
+    ];
     let said: Vec<String> = parts
         .into_iter()
         .filter(|(_, names)| !names.is_empty())

@@ -83,15 +83,24 @@ impl Running {
             ));
             builder = builder.own_server(data);
         }
-        builder.start().await.map_err(|error| match error {
-            StartError::Guest { source: GuestError::Load(LoadError::Fetch { .. }), .. } => {
-                Failure::Runtime(error.into())
-            }
-            StartError::Guest { source: GuestError::Load(_), .. } | StartError::TooManyInstances { .. } => {
-                Failure::Usage(error.into())
-            }
-            _ => Failure::Runtime(error.into()),
+        let is_usage = |error: &StartError| match error {
+            StartError::Guest { source, .. } => is_no_guest(source),
+            StartError::TooManyInstances { .. } => true,
+            _ => false,
+        };
+        builder.start().await.map_err(|error| match is_usage(&error) {
+            true => Failure::Usage(error.into()),
+            false => Failure::Runtime(error.into()),
         })
+    }
+}
+
+/// Whether the settings name a component that is none, or no guest.
+fn is_no_guest(error: &GuestError) -> bool {
+    match error {
+        GuestError::Load(error) => !matches!(error, LoadError::Fetch { .. }),
+        GuestError::Canary(error) => is_no_guest(error),
+        _ => false,
     }
 }
 

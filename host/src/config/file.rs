@@ -22,6 +22,7 @@ pub(super) struct Written {
     pub(super) http: HttpSettings,
     pub(super) guests: BTreeMap<String, GuestSettings>,
     pub(super) components: BTreeMap<String, Place>,
+    pub(super) canaries: BTreeMap<String, Place>,
     pub(super) buckets: BTreeMap<String, BucketSettings>,
 }
 
@@ -106,8 +107,8 @@ fn sections(root: &Table<'_>) -> Written {
     }
     let mut instances = 0;
     for (name_at, value) in root.get("guests").and_then(Value::entries).into_iter().flatten() {
-        if let Some((name, settings, component)) = guest::guest(name_at, value) {
-            instances += u64::from(settings.instances.max.get());
+        if let Some(guest::Written { name, settings, component, canary }) = guest::guest(name_at, value) {
+            instances += settings.most_instances();
             if instances > u64::from(MOST_INSTANCES) {
                 name_at.refuse(format!(
                     "the guests up to this one ask for {instances} instances, and a host has {MOST_INSTANCES}: lower \
@@ -115,6 +116,7 @@ fn sections(root: &Table<'_>) -> Written {
                 ));
             }
             written.components.insert(name.clone(), component);
+            written.canaries.extend(canary.map(|place| (name.clone(), place)));
             written.guests.insert(name, settings);
         }
     }

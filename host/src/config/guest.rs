@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::canary::canary;
 use super::parse::{self, check_guest_name, guest_subject};
 use super::subject;
 use super::value::{Name, Table, Value};
@@ -10,8 +11,16 @@ use super::{
     SubjectGrant, SubscriptionSettings,
 };
 
-/// Reads a guest, and where its component is named.
-pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSettings, Place)> {
+/// A guest, and where its components are named.
+pub(super) struct Written {
+    pub(super) name: String,
+    pub(super) settings: GuestSettings,
+    pub(super) component: Place,
+    pub(super) canary: Option<Place>,
+}
+
+/// Reads a guest.
+pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<Written> {
     let checked_name = name.checked(check_guest_name);
     let table = value.table()?;
     let component = table.get("component");
@@ -19,21 +28,27 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<(String, GuestSe
         name.missing(format!("the guest {:?} names no component: component = \"FILE.wasm\"", name.as_str()));
     }
     let mut settings = GuestSettings::new(component.and_then(Value::component).unwrap_or_else(|| "".into()));
-    read_messages(&table, &mut settings);
-    read_surroundings(&table, &mut settings);
-    table.end();
-    let place = component.as_ref().map_or_else(|| value.place(), Value::place);
-    Some((checked_name?, settings, place))
+    let canary = read_rest(table, &mut settings);
+    let component = component.as_ref().map_or_else(|| value.place(), Value::place);
+    Some(Written { name: checked_name?, settings, component, canary })
 }
 
 /// Reads a guest's settings that are a document by themselves.
 pub(super) fn alone(root: Table<'_>) -> GuestSettings {
-    let component = root.required("component").and_then(Value::path);
-    let mut settings = GuestSettings::new(component.unwrap_or_default());
-    read_messages(&root, &mut settings);
-    read_surroundings(&root, &mut settings);
-    root.end();
+    let component = root.required("component").and_then(Value::component);
+    let mut settings = GuestSettings::new(component.unwrap_or_else(|| "".into()));
+    read_rest(root, &mut settings);
     settings
+}
+
+/// Reads all but the component. Returns where the canary's component is named.
+fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> Option<Place> {
+    read_messages(&table, settings);
+    read_surroundings(&table, settings);
+    let (canary, place) = table.get("canary").and_then(canary).unzip();
+    settings.canary = canary;
+    table.end();
+    place
 }
 
 /// What it hears and what it may say.

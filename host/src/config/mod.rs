@@ -4,6 +4,7 @@
 //! typed values; everything that is wrong is noted with its place and reported at once.
 
 mod bucket;
+mod canary;
 mod component;
 mod expand;
 mod file;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use canary::{CanarySettings, Ratio};
 pub use component::{ComponentSource, parse_object};
 pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
@@ -55,6 +57,8 @@ pub struct Config {
     pub buckets: BTreeMap<String, BucketSettings>,
     /// Where each guest's component is named, by the guest's name: for messages.
     pub components: BTreeMap<String, Place>,
+    /// Where each canary's component is named, by the guest's name: for messages.
+    pub canaries: BTreeMap<String, Place>,
 }
 
 /// Looks an environment variable up.
@@ -105,6 +109,7 @@ impl Config {
             guests: written.guests,
             buckets: written.buckets,
             components: written.components,
+            canaries: written.canaries,
         };
         (config, problems.in_order())
     }

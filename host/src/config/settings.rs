@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ComponentSource;
 use super::server_url::Redacted;
+use super::{CanarySettings, ComponentSource};
 
 /// How to reach NATS, and how to stop.
 #[derive(Clone, PartialEq, Eq)]
@@ -156,6 +156,8 @@ pub struct GuestSettings {
     pub instances: Instances,
     /// What the guest may use up.
     pub limits: Limits,
+    /// Another version of it, on trial.
+    pub canary: Option<CanarySettings>,
 }
 
 impl GuestSettings {
@@ -175,6 +177,7 @@ impl GuestSettings {
             dirs: Vec::new(),
             instances: Instances::default(),
             limits: Limits::default(),
+            canary: None,
         }
     }
 }

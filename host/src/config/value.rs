@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::expand::expand;
 use super::problem::{Place, Problems, unknown_key};
-use super::{ComponentSource, Environment, parse};
+use super::{ComponentSource, Environment, Ratio, parse};
 
 /// A file that is being read.
 pub(super) struct Document<'a> {
@@ -181,6 +181,16 @@ impl<'a> Value<'a> {
             i64::MAX => self.refuse(format!("expected a whole number of at least {least}, found {written}")),
             _ => self.refuse(format!("expected a whole number from {least} to {most}, found {written}")),
         })
+    }
+
+    /// A part of a whole, from 0 to 1.
+    pub(super) fn ratio(self, what: &str) -> Option<Ratio> {
+        let part = match self.spanned.get_ref() {
+            DeValue::Float(written) => written.as_str().parse().ok(),
+            DeValue::Integer(written) => written.as_str().parse().ok(),
+            _ => return self.expected(what),
+        };
+        part.and_then(Ratio::new).or_else(|| self.refuse(format!("expected {what}")))
     }
 
     /// A number of bytes, in words such as "64MiB" or as an integer.

@@ -122,6 +122,16 @@ impl Guest {
         &self.template.imports.counters
     }
 
+    /// Which version of the guest it is.
+    pub(crate) fn version(&self) -> u32 {
+        self.template.version
+    }
+
+    /// How many messages it may be given at once.
+    pub(crate) fn most_instances(&self) -> u32 {
+        self.template.settings.instances.max.get()
+    }
+
     fn limits(&self) -> &Limits {
         &self.template.settings.limits
     }

@@ -24,20 +24,22 @@ const MOST_RESOURCES: usize = 10_000;
 /// What the instances of one guest are made from.
 pub(crate) struct Template {
     pub(super) name: Arc<str>,
+    /// Which version of the guest it is.
+    pub(super) version: u32,
     pub(super) settings: GuestSettings,
     config: WasiConfigVariables,
     pub(super) imports: Arc<imports::Shared>,
 }
 
 impl Template {
-    pub(crate) fn new(name: &str, settings: GuestSettings, imports: imports::Shared) -> Self {
+    pub(crate) fn new(name: &str, version: u32, settings: GuestSettings, imports: imports::Shared) -> Self {
         let mut config: WasiConfigVariables = settings.config.clone().into_iter().collect();
         let serializer = match settings.serializer {
             Serializer::Json => "json",
             Serializer::Msgpack => "msgpack",
         };
         config.insert(SERIALIZER_KEY, serializer);
-        Self { name: name.into(), settings, config, imports: Arc::new(imports) }
+        Self { name: name.into(), version, settings, config, imports: Arc::new(imports) }
     }
 
     /// All that an instance may hold.

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::service::Desk;
-use super::{ChangeError, DrainReport, GuestInfo};
-use crate::admin::{Change, Details, Ended, Guest, Named, Refused, VERBS};
+use super::{CanaryInfo, ChangeError, DrainReport, GuestInfo};
+use crate::admin::{Canary, Change, Details, Ended, Guest, Named, Refused, VERBS};
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant, parse_guest_name};
 use crate::connection::{Inbound, locked};
 use crate::error::Error;
@@ -62,7 +62,7 @@ impl Clerk {
             return;
         };
         match verb {
-            "load" | "replace" | "unload" => {
+            "load" | "replace" | "unload" | "promote" | "abandon" => {
                 if changes.len() >= MOST_CHANGES {
                     let words = format!("{MOST_CHANGES} changes are waiting for their turn: try again later");
                     self.0.settle(verb, begun, reply, Err(refused(429, words))).await;
@@ -102,9 +102,13 @@ impl Desk {
 
     async fn change(&self, verb: &'static str, payload: &[u8]) -> Reply {
         let (guest, changed) = match verb {
-            "unload" => {
+            "unload" | "promote" | "abandon" => {
                 let Named { guest } = parse(payload)?;
-                let changed = self.guests.unload(&guest).await;
+                let changed = match verb {
+                    "promote" => self.guests.promote(&guest).await,
+                    "abandon" => self.guests.abandon(&guest).await,
+                    _ => self.guests.unload(&guest).await,
+                };
                 (guest, changed)
             }
             _ => {
@@ -193,7 +197,7 @@ impl Tally {
 impl From<ChangeError> for Refused {
     fn from(error: ChangeError) -> Self {
         let code = match &error {
-            ChangeError::NotLoaded { .. } => 404,
+            ChangeError::NotLoaded { .. } | ChangeError::NoCanary { .. } => 404,
             ChangeError::AlreadyLoaded { .. } => 409,
             ChangeError::Stopping => 503,
             _ => 422,
@@ -236,6 +240,23 @@ fn in_words(info: &GuestInfo) -> Guest {
         queued: info.queued,
         in_hand: info.in_hand,
         stats: counts.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect(),
+        canary: info.canary.as_ref().map(canary_in_words),
+        canary_taken_out: info.canary_taken_out.clone(),
+    }
+}
+
+fn canary_in_words(info: &CanaryInfo) -> Canary {
+    Canary {
+        component: info.component.to_string(),
+        version: info.version,
+        share: info.share.get(),
+        max_failure: info.max_failure.get(),
+        window: info.window,
+        handled: info.handled,
+        failed: info.failed,
+        recently_failed: info.recently_failed,
+        queued: info.queued,
+        in_hand: info.in_hand,
     }
 }
 

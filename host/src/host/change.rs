@@ -1,48 +1,98 @@
 //! A change to the guests of a host: all of it, or nothing.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
-use super::guests::{Base, Guests, Slot};
+use super::canary::Canary;
+use super::guests::{Asked, Base, Guests, Slot};
 use super::version::{Candidate, Version};
 use super::{ChangeError, DrainReport};
-use crate::config::GuestSettings;
+use crate::config::{CanarySettings, GuestSettings};
 use crate::guest::Loaded;
-use crate::trigger::{Gate, Wanted};
+use crate::trial::Trial;
+use crate::trigger::{Gate, VersionSubjects};
 
-/// What is to become of one guest.
+/// What is to become of a guest.
 pub(super) enum Change {
-    /// A version comes into service: the first one of its guest, or the next.
-    ComeIn(Box<Coming>),
-    /// The guest of this name goes out of service.
+    /// A version comes: into service, or on trial.
+    Come(Box<Coming>),
+    /// The version on trial comes into service.
+    Promote(String),
+    /// The version on trial ends.
+    EndCanary(String),
+    /// The guest is as it was asked for, though it was asked for otherwise before.
+    Note(String, Box<Asked>),
+    /// The guest goes out of service.
     GoOut(String),
 }
 
-/// A version that is to come into service.
+/// A version that is to come.
 pub(super) struct Coming {
     pub(super) base: Base,
+    pub(super) number: u32,
     pub(super) settings: GuestSettings,
     pub(super) loaded: Loaded,
+    /// On trial; else into service, where it replaces the guest's other versions.
+    pub(super) canary: Option<CanarySettings>,
+    pub(super) asked: Asked,
 }
 
 impl From<Coming> for Change {
     fn from(coming: Coming) -> Self {
-        Self::ComeIn(Box::new(coming))
+        Self::Come(Box::new(coming))
     }
 }
 
-/// A version that has started, and whose subscriptions have begun behind a gate.
-struct Ready {
+/// A version that has started.
+struct Started {
     base: Base,
     candidate: Candidate,
-    wanted: Wanted,
-    gate: Gate,
+    canary: Option<CanarySettings>,
+    asked: Asked,
 }
 
-/// A version that was replaced, and what it had settled by then.
-struct Replaced {
+/// What only has to change hands, and can still be taken back.
+enum Ready {
+    /// A version whose subscriptions have begun behind a gate.
+    Main(Started, Gate),
+    /// A version that needs none.
+    Canary(Started, CanarySettings),
+    /// A version on trial whose own subscriptions have begun behind a gate.
+    Promotion { base: Base, trial: Arc<Trial>, gate: Gate },
+}
+
+/// A version that gets no more messages, and what it had settled by then.
+struct Leaving {
     base: Base,
     version: Version,
     settled: u64,
+}
+
+/// Changes by what has to be done when.
+#[derive(Default)]
+struct Sorted {
+    coming: Vec<Coming>,
+    promoted: Vec<String>,
+    ended: Vec<String>,
+    noted: Vec<(String, Asked)>,
+    going: Vec<String>,
+}
+
+impl From<Vec<Change>> for Sorted {
+    fn from(changes: Vec<Change>) -> Self {
+        let mut sorted = Self::default();
+        for change in changes {
+            match change {
+                Change::Come(coming) => sorted.coming.push(*coming),
+                Change::Promote(name) => sorted.promoted.push(name),
+                Change::EndCanary(name) => sorted.ended.push(name),
+                Change::Note(name, asked) => sorted.noted.push((name, *asked)),
+                Change::GoOut(name) => sorted.going.push(name),
+            }
+        }
+        sorted
+    }
 }
 
 impl Guests {
@@ -51,24 +101,27 @@ impl Guests {
     /// Until all that comes in has started and is subscribed, everything can be taken back, and is when something fails.
     /// Then versions change hands at once; last, what goes out is drained.
     pub(super) async fn carry_out(&self, changes: Vec<Change>) -> Result<DrainReport, ChangeError> {
-        let (mut coming, mut going) = (Vec::new(), Vec::new());
-        for change in changes {
-            match change {
-                Change::ComeIn(version) => coming.push(*version),
-                Change::GoOut(name) => going.push(name),
-            }
-        }
+        let Sorted { coming, promoted, ended, noted, going } = changes.into();
         let started = self.unless_stopping(self.start_all(coming)).await?;
-        let ready = self.subscribe_all(started).await?;
+        let ready = self.make_ready(promoted, started).await?;
         let deadline = self.drain_deadline();
-        let mut replaced = Vec::new();
+        let mut leaving = Vec::new();
         for ready in ready {
-            replaced.extend(self.put_in(ready).await);
+            leaving.extend(self.put_in(ready).await);
         }
-        let gone: Vec<Slot> = going.iter().filter_map(|name| self.slots().remove(name)).collect();
-        let ends = replaced.into_iter().map(async |old| {
-            let ended = old.version.end(old.settled, deadline).await;
-            (old.base, ended)
+        let gone: Vec<Slot> = {
+            let mut slots = self.slots();
+            for name in ended {
+                leaving.extend(slots.get_mut(&name).and_then(Slot::end_canary));
+            }
+            for (name, asked) in noted {
+                slots.entry(name).and_modify(|slot| slot.asked = asked);
+            }
+            going.iter().filter_map(|name| slots.remove(name)).collect()
+        };
+        let ends = leaving.into_iter().map(async |Leaving { base, version, settled }| {
+            let ended = version.end(settled, deadline).await;
+            (base, ended)
         });
         let (ended, mut report) = tokio::join!(join_all(ends), self.end(gone, deadline));
         for (base, ended) in ended {
@@ -78,10 +131,14 @@ impl Guests {
     }
 
     /// Starts a version of each, all at once.
-    async fn start_all(&self, coming: Vec<Coming>) -> Result<Vec<(Base, Candidate)>, ChangeError> {
-        let starts = coming.into_iter().map(async |Coming { base, settings, loaded }| {
-            let candidate = self.candidate(&base, settings, loaded).await?;
-            Ok((base, candidate))
+    async fn start_all(&self, coming: Vec<Coming>) -> Result<Vec<Started>, ChangeError> {
+        let starts = coming.into_iter().map(async |coming| {
+            let Coming { base, number, settings, loaded, canary, asked } = coming;
+            let candidate = self.candidate(&base, number, settings, loaded).await;
+            match candidate {
+                Ok(candidate) => Ok(Started { base, candidate, canary, asked }),
+                Err(error) => Err(if canary.is_some() { error.of_canary() } else { error }),
+            }
         });
         let (mut started, mut failed) = (Vec::new(), None);
         for result in join_all(starts).await {
@@ -93,33 +150,65 @@ impl Guests {
         match failed {
             None => Ok(started),
             Some(error) => {
-                self.discard(started.into_iter().map(|(_, candidate)| candidate)).await;
+                self.discard(started.into_iter().map(|started| started.candidate)).await;
                 Err(error)
             }
         }
     }
 
-    /// Begins what they want to be subscribed to, behind gates.
-    async fn subscribe_all(&self, started: Vec<(Base, Candidate)>) -> Result<Vec<Ready>, ChangeError> {
-        let mut ready: Vec<Ready> = Vec::new();
-        let mut started = started.into_iter();
-        while let Some((base, candidate)) = started.next() {
-            let wanted = candidate.wanted();
-            match base.subjects.begin_all(&wanted).await {
-                Ok(gate) => ready.push(Ready { base, candidate, wanted, gate }),
-                Err(refused) => {
-                    let error = ChangeError::subscribe(&base.name, refused);
-                    let mut back = vec![candidate];
-                    for Ready { base, candidate, gate, .. } in ready {
-                        base.subjects.take_back(gate).await;
-                        back.push(candidate);
-                    }
-                    self.discard(back.into_iter().chain(started.map(|(_, candidate)| candidate))).await;
-                    return Err(error);
-                }
+    /// Begins what those that come into service want to be subscribed to, behind gates.
+    async fn make_ready(
+        &self,
+        promoted: Vec<String>,
+        started: Vec<Started>,
+    ) -> Result<Vec<Ready>, ChangeError> {
+        let mut ready = Vec::new();
+        let mut failed = None;
+        for name in promoted {
+            match self.make_promotion_ready(&name).await {
+                Ok(promotion) => ready.push(promotion),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(ready)
+        let mut left_out = Vec::new();
+        for mut started in started {
+            match started.canary.take() {
+                _ if failed.is_some() => left_out.push(started.candidate),
+                Some(settings) => ready.push(Ready::Canary(started, settings)),
+                None => match begin(&started.base, started.candidate.own()).await {
+                    Ok(gate) => ready.push(Ready::Main(started, gate)),
+                    Err(error) => {
+                        failed = Some(error);
+                        left_out.push(started.candidate);
+                    }
+                },
+            }
+        }
+        let Some(error) = failed else { return Ok(ready) };
+        for ready in ready {
+            left_out.extend(ready.take_back().await);
+        }
+        self.discard(left_out.into_iter()).await;
+        Err(error)
+    }
+
+    async fn make_promotion_ready(&self, name: &str) -> Result<Ready, ChangeError> {
+        let (base, trial, own) = {
+            let slots = self.slots();
+            let slot = slots.get(name).ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
+            let canary = slot.canary.as_ref().ok_or_else(|| slot.no_canary())?;
+            if !canary.trial.hold() {
+                return Err(slot.no_canary());
+            }
+            (slot.base.clone(), Arc::clone(&canary.trial), Arc::clone(canary.version.own()))
+        };
+        match begin(&base, &own).await {
+            Ok(gate) => Ok(Ready::Promotion { base, trial, gate }),
+            Err(error) => {
+                trial.resume();
+                Err(error)
+            }
+        }
     }
 
     async fn discard(&self, candidates: impl Iterator<Item = Candidate>) {
@@ -127,30 +216,104 @@ impl Guests {
         join_all(candidates.map(|candidate| candidate.discard(deadline))).await;
     }
 
-    /// Gives a version its guest's queue. Returns the one that had it, if there was one.
-    async fn put_in(&self, ready: Ready) -> Option<Replaced> {
-        let Ready { base, candidate, wanted, gate } = ready;
-        let replaced = {
-            let mut slots = self.slots();
-            match slots.get_mut(&*base.name) {
-                None => {
-                    let version = candidate.into_service(&base);
-                    slots.insert(base.name.to_string(), Slot { base: base.clone(), version, number: 1 });
-                    None
-                }
-                Some(slot) => {
-                    slot.version.retire();
-                    let settled = slot.version.settled();
-                    slot.number += 1;
-                    let version = std::mem::replace(&mut slot.version, candidate.into_service(&base));
-                    Some(Replaced { base: base.clone(), version, settled })
-                }
+    /// Gives a version its messages. Returns those that get none any more.
+    async fn put_in(&self, ready: Ready) -> Vec<Leaving> {
+        match ready {
+            Ready::Main(started, gate) => {
+                let (base, own) = (started.base.clone(), Arc::clone(started.candidate.own()));
+                let leaving = self.put_into_service(started);
+                come_into_service(&base, &own, gate).await;
+                leaving
             }
-        };
-        base.subjects.set_prefixes(&wanted).await;
-        let unwanted = base.subjects.unwanted(&wanted).await;
-        gate.open();
-        base.subjects.end_all(unwanted).await;
-        replaced
+            Ready::Promotion { base, trial: _, gate } => {
+                let Some((leaving, own)) = self.put_canary_into_service(&base) else { return Vec::new() };
+                come_into_service(&base, &own, gate).await;
+                vec![leaving]
+            }
+            Ready::Canary(started, settings) => self.put_on_trial(started, settings).into_iter().collect(),
+        }
     }
+
+    fn put_into_service(&self, started: Started) -> Vec<Leaving> {
+        let Started { base, candidate, asked, .. } = started;
+        let mut slots = self.slots();
+        let number = candidate.number();
+        let Some(slot) = slots.get_mut(&*base.name) else {
+            let version = candidate.into_service(&base);
+            slots.insert(base.name.to_string(), Slot::new(base, version, asked));
+            return Vec::new();
+        };
+        slot.version.retire();
+        let mut leaving: Vec<_> = slot.end_canary().into_iter().collect();
+        (slot.latest, slot.asked, slot.canary_taken_out) = (number, asked, None);
+        // What the old one had settled is read before the new one takes over.
+        let before = slot.version.settled();
+        let version = std::mem::replace(&mut slot.version, candidate.into_service(&base));
+        leaving.push(Leaving { base, version, settled: before });
+        leaving
+    }
+
+    fn put_canary_into_service(&self, base: &Base) -> Option<(Leaving, Arc<VersionSubjects>)> {
+        let mut slots = self.slots();
+        // It is held, and whoever calls has the turn: it is there.
+        let slot = slots.get_mut(&*base.name)?;
+        let canary = slot.canary.take()?;
+        slot.version.retire();
+        canary.trial.end();
+        let settled = slot.version.settled();
+        base.queue.hand_over_to(canary.version.reader());
+        let own = Arc::clone(canary.version.own());
+        let version = std::mem::replace(&mut slot.version, canary.version);
+        Some((Leaving { base: base.clone(), version, settled }, own))
+    }
+
+    fn put_on_trial(&self, started: Started, settings: CanarySettings) -> Option<Leaving> {
+        let Started { base, candidate, asked, .. } = started;
+        let mut slots = self.slots();
+        // Its guest has been put in before, or was there.
+        let slot = slots.get_mut(&*base.name)?;
+        let leaving = slot.end_canary();
+        (slot.latest, slot.asked, slot.canary_taken_out) = (candidate.number(), asked, None);
+        slot.canary = Some(Canary::begin(candidate, &base, settings));
+        leaving
+    }
+}
+
+impl Ready {
+    /// As if it had not been. Returns what had been started for it.
+    async fn take_back(self) -> Option<Candidate> {
+        match self {
+            Self::Main(Started { base, candidate, .. }, gate) => {
+                base.subjects.take_back(gate).await;
+                Some(candidate)
+            }
+            Self::Canary(started, _) => Some(started.candidate),
+            Self::Promotion { base, trial, gate } => {
+                base.subjects.take_back(gate).await;
+                trial.resume();
+                None
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn end_canary(&mut self) -> Option<Leaving> {
+        let canary = self.canary.take()?;
+        let settled = canary.version.settled();
+        Some(Leaving { base: self.base.clone(), version: canary.leave(&self.base), settled })
+    }
+}
+
+/// Begins what a version wants to be subscribed to, behind a gate.
+async fn begin(base: &Base, own: &VersionSubjects) -> Result<Gate, ChangeError> {
+    let begun = base.subjects.begin_all(&own.wanted(), own.version()).await;
+    begun.map_err(|refused| ChangeError::subscribe(&base.name, refused))
+}
+
+/// The version has its guest's queue. From here on the subscriptions, too, are as it wants them.
+async fn come_into_service(base: &Base, own: &VersionSubjects, gate: Gate) {
+    base.subjects.adopt(&own.come_into_service(), own.version()).await;
+    gate.open();
+    base.subjects.end_before(own.version()).await;
 }

@@ -61,13 +61,16 @@ struct Latest {
     digest: String,
 }
 
+/// A guest, and a bucket and a name in it.
+type Told = (String, String, String);
+
 struct Following {
     guests: Arc<Guests>,
     jetstream: Context,
     /// What each bucket that is followed has, by bucket and name.
     latest: HashMap<(String, String), String>,
-    /// What has been told of each guest.
-    told: HashMap<String, String>,
+    /// What has been told of each guest, by its components.
+    told: HashMap<Told, String>,
     tasks: JoinSet<()>,
     buckets: HashMap<String, AbortHandle>,
 }
@@ -120,18 +123,21 @@ impl Following {
     /// The guests that run another version than there is, each version once.
     fn outdated(&mut self) -> Vec<String> {
         let objects = self.guests.objects();
-        self.told.retain(|guest, _| objects.iter().any(|object| object.guest == *guest));
+        self.told.retain(|told, _| objects.iter().any(|object| object.told() == *told));
         let mut found = Vec::new();
         for object in objects {
+            let told = object.told();
             let Some(latest) = self.latest.get(&(object.bucket, object.name)) else { continue };
             if object.digest == *latest {
                 // A way back to it, too, is news.
-                self.told.remove(&object.guest);
-            } else if self.told.get(&object.guest) != Some(latest) {
-                self.told.insert(object.guest.clone(), latest.clone());
+                self.told.remove(&told);
+            } else if self.told.get(&told) != Some(latest) {
+                self.told.insert(told, latest.clone());
                 found.push(object.guest);
             }
         }
+        // A guest's canary may be the same object.
+        found.dedup();
         found
     }
 }
@@ -183,12 +189,12 @@ async fn tell(mut watch: Watch, bucket: &str, news: &mpsc::Sender<Latest>) -> St
     "the watch ended".to_owned()
 }
 
-/// A guest whose component is an object.
+/// A component of a guest that is an object.
 pub(super) struct RunningObject {
     pub(super) guest: String,
     pub(super) bucket: String,
     pub(super) name: String,
-    /// The version that is in service.
+    /// The version of it that the guest was given.
     pub(super) digest: String,
 }
 
@@ -198,5 +204,9 @@ impl RunningObject {
         let ComponentSource::Object { bucket, name } = component else { return None };
         let (guest, bucket, name) = (guest.to_owned(), bucket.clone(), name.clone());
         Some(Self { guest, bucket, name, digest: digest.in_object_store() })
+    }
+
+    fn told(&self) -> Told {
+        (self.guest.clone(), self.bucket.clone(), self.name.clone())
     }
 }

@@ -1,9 +1,11 @@
 //! The host: it puts the rooms together, and takes them apart in the right order.
 
 mod admin;
+mod canary;
 mod change;
 mod changes;
 mod guests;
+mod plan;
 mod report;
 mod running;
 mod service;
@@ -27,7 +29,7 @@ use crate::metrics::GuestStats;
 
 pub use changes::ComponentChanges;
 use guests::Guests;
-pub use report::{Applied, ChangeError, DrainReport, GuestError, GuestInfo, StartError};
+pub use report::{Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, StartError};
 use running::{Handles, Plan};
 
 /// A running host: one connection, and the guests that it was configured with.
@@ -138,8 +140,32 @@ impl Host {
         self.change(|guests| async move { guests.unload(&name).await }).await
     }
 
+    /// Puts a guest's canary into service: it takes over, and the old version ends, as [`Host::replace`] does it. Returns how
+    /// the old version ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoCanary`] if there is none, or it has been taken out; what else keeps a version from coming into
+    /// service. Then nothing has changed.
+    pub async fn promote(&self, name: &str) -> Result<DrainReport, ChangeError> {
+        let name = name.to_owned();
+        self.change(|guests| async move { guests.promote(&name).await }).await
+    }
+
+    /// Ends a guest's canary. What it has in hand it finishes; what waits for it goes to the version in service. Returns how
+    /// it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoCanary`] if there is none, or it has been taken out.
+    pub async fn abandon(&self, name: &str) -> Result<DrainReport, ChangeError> {
+        let name = name.to_owned();
+        self.change(|guests| async move { guests.abandon(&name).await }).await
+    }
+
     /// Makes the running guests be these: loads, replaces and unloads as it takes, or changes nothing. A guest is replaced
-    /// if its settings or its component's bytes are others.
+    /// if its settings or its component's bytes are others than when it was last told what to be; where only its canary is
+    /// another, only that changes. A canary that was promoted, abandoned or taken out since stays so until then.
     ///
     /// # Errors
     ///
@@ -270,7 +296,7 @@ impl HostBuilder {
     ///
     /// [`StartError`] says what did not come up. Everything else has been stopped again.
     pub async fn start(self) -> Result<Host, StartError> {
-        let asked: u64 = self.config.guests.values().map(|guest| u64::from(guest.instances.max.get())).sum();
+        let asked: u64 = self.config.guests.values().map(GuestSettings::most_instances).sum();
         if asked > u64::from(MOST_INSTANCES) {
             return Err(StartError::TooManyInstances { asked });
         }

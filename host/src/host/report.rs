@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::{ComponentSource, MOST_INSTANCES};
+use crate::config::{ComponentSource, MOST_INSTANCES, Ratio};
 use crate::connection::ConnectError;
 use crate::dispatch::Drained;
 use crate::error::Error;
@@ -116,6 +116,16 @@ pub enum GuestError {
         /// Why.
         source: Error,
     },
+    /// Its canary did not come on trial.
+    #[error("its canary does not come up")]
+    Canary(#[source] Box<GuestError>),
+}
+
+impl GuestError {
+    /// The same, of the guest's canary.
+    pub(super) fn of_canary(self) -> Self {
+        Self::Canary(Box::new(self))
+    }
 }
 
 /// Why a guest was not loaded, replaced or unloaded. Nothing has changed then.
@@ -154,6 +164,14 @@ pub enum ChangeError {
         /// Why.
         source: GuestError,
     },
+    /// The guest has no version on trial.
+    #[error("guest {name:?} has no canary{}", taken_out.as_ref().map_or(String::new(), |why| format!(": the last one was taken out: {why}")))]
+    NoCanary {
+        /// Its name.
+        name: String,
+        /// Why the last one was taken out, if it was.
+        taken_out: Option<String>,
+    },
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
@@ -162,6 +180,14 @@ pub enum ChangeError {
 impl ChangeError {
     pub(super) fn guest(name: &str, source: GuestError) -> Self {
         Self::Guest { name: name.to_owned(), source }
+    }
+
+    /// The same, of the guest's canary.
+    pub(super) fn of_canary(self) -> Self {
+        match self {
+            Self::Guest { name, source } => Self::Guest { name, source: source.of_canary() },
+            other => other,
+        }
     }
 
     pub(super) fn subscribe(name: &str, (subject, source): (String, Error)) -> Self {
@@ -186,6 +212,8 @@ pub struct Applied {
     pub loaded: Vec<String>,
     /// Those whose settings or component are others.
     pub replaced: Vec<String>,
+    /// Those of which only the canary has come, has changed or is gone.
+    pub canaries: Vec<String>,
     /// Those that are gone.
     pub unloaded: Vec<String>,
     /// What went wrong while old versions and guests that are gone were drained.
@@ -200,12 +228,42 @@ pub struct GuestInfo {
     pub name: String,
     /// Where its component comes from.
     pub component: ComponentSource,
-    /// 1 for the version that was loaded, one more each time it was replaced.
+    /// The number of the version in service: 1 for the one that was loaded, one more for each after it, canaries included.
     pub version: u32,
-    /// Messages that wait for an instance.
+    /// Messages that wait for an instance, its canary's included.
     pub queued: usize,
-    /// Messages that are being handled.
+    /// Messages that are being handled, its canary's included.
     pub in_hand: usize,
     /// What has happened to it since it was loaded, over all versions.
     pub stats: GuestStats,
+    /// The version that is on trial beside it.
+    pub canary: Option<CanaryInfo>,
+    /// Why its last canary was taken out, if it was, in words.
+    pub canary_taken_out: Option<String>,
+}
+
+/// A version of a guest that is on trial.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CanaryInfo {
+    /// Where its component comes from.
+    pub component: ComponentSource,
+    /// Its number among the guest's versions.
+    pub version: u32,
+    /// How much of the guest's messages it gets.
+    pub share: Ratio,
+    /// How much of its last `window` messages may fail.
+    pub max_failure: Ratio,
+    /// Of how many messages the failures are counted.
+    pub window: u32,
+    /// Messages that it has handled without a failure.
+    pub handled: u64,
+    /// Messages that failed.
+    pub failed: u64,
+    /// Of the last `window` messages, those that failed.
+    pub recently_failed: usize,
+    /// Messages that wait for it.
+    pub queued: usize,
+    /// Messages that it is handling.
+    pub in_hand: usize,
 }

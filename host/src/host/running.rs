@@ -9,10 +9,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::guests::{Guests, Surroundings, load_files};
+use super::guests::{Guests, Surroundings};
+use super::plan::load_files;
 use super::service::{Desk, Service};
 use super::status::Status;
 use super::{DrainReport, StartError};
@@ -107,6 +109,8 @@ struct Running {
     connection: Connection,
     guests: Arc<Guests>,
     service: Option<Service>,
+    /// What takes out the canaries that fail.
+    judge: JoinHandle<()>,
     drain_timeout: Duration,
     /// What sends traces to their collector, if there is one.
     exporter: Option<Exporter>,
@@ -160,14 +164,11 @@ impl Running {
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             service: None,
+            judge: Handle::current().spawn(Arc::clone(&guests).judge_canaries()),
             drain_timeout: settings.drain_timeout,
             exporter,
         };
-        let brought_up = async {
-            let objects = guests.load_objects(&config.guests).await?;
-            guests.bring_up(loaded.into_iter().chain(objects).collect()).await
-        };
-        if let Err(error) = brought_up.await {
+        if let Err(error) = guests.load_all(config.guests, loaded).await {
             let report = running.stop().await;
             report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
@@ -191,6 +192,8 @@ impl Running {
             // What was being changed has ended or given up by now.
             service.finish(deadline.max(Instant::now() + LAST_ANSWERS)).await;
         }
+        // It has been told to end, and waits for nothing but its turn.
+        report.problems.extend(self.judge.await.err().map(|panicked| panicked.to_string()));
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
         let last_spans = async {
             if let Some(exporter) = self.exporter {

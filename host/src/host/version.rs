@@ -11,24 +11,26 @@ use crate::dispatch::{Dispatcher, Drained};
 use crate::guest::{Digest, Engine, Guest, GuestStartError, Loaded, Template};
 use crate::imports;
 use crate::policy::Policy;
-use crate::trigger::{VersionSubjects, Wanted};
+use crate::queue::Reader;
+use crate::trial::Trial;
+use crate::trigger::VersionSubjects;
 
 /// A version that has started, and is not in service.
 pub(super) struct Candidate {
+    parts: Parts,
+}
+
+/// A version that is given messages.
+pub(super) struct Version {
+    parts: Parts,
+    dispatcher: Dispatcher,
+}
+
+struct Parts {
     guest: Arc<Guest>,
     own: Arc<VersionSubjects>,
     settings: GuestSettings,
     digest: Digest,
-    instances: OwnedSemaphorePermit,
-}
-
-/// A version in service.
-pub(super) struct Version {
-    guest: Arc<Guest>,
-    own: Arc<VersionSubjects>,
-    dispatcher: Dispatcher,
-    pub(super) settings: GuestSettings,
-    pub(super) digest: Digest,
     /// The version's part of the instances that all guests share. Given back last.
     _instances: OwnedSemaphorePermit,
 }
@@ -39,14 +41,15 @@ impl Candidate {
         engine: Arc<Engine>,
         surroundings: &Surroundings,
         base: &Base,
+        number: u32,
         settings: GuestSettings,
         loaded: Loaded,
         instances: OwnedSemaphorePermit,
     ) -> Result<Self, GuestStartError> {
         let name = &base.name;
         let policy = Policy::new(name, &settings, &surroundings.prefix);
-        let own = VersionSubjects::new(Arc::clone(&base.subjects), policy.prefix(), &settings.subscribe);
-        let own = Arc::new(own);
+        let subjects = Arc::clone(&base.subjects);
+        let own = Arc::new(VersionSubjects::new(subjects, number, policy.prefix(), &settings.subscribe));
         let imports = imports::Shared {
             policy,
             connection: surroundings.connection.clone(),
@@ -56,39 +59,80 @@ impl Candidate {
             counters: Arc::clone(&base.counters),
             subscriptions: Arc::clone(&own) as _,
         };
-        let template = Arc::new(Template::new(name, settings.clone(), imports));
+        let template = Arc::new(Template::new(name, number, settings.clone(), imports));
         let digest = loaded.digest();
         let guest = Arc::new(Guest::new(engine, loaded, template));
         guest.start().await?;
-        Ok(Self { guest, own, settings, digest, instances })
+        Ok(Self { parts: Parts { guest, own, settings, digest, _instances: instances } })
     }
 
-    /// What it is to be subscribed to.
-    pub(super) fn wanted(&self) -> Wanted {
-        self.own.come_into_service()
+    /// Which version it is.
+    pub(super) fn number(&self) -> u32 {
+        self.parts.guest.version()
     }
 
-    /// It will not come into service after all: what it began in its `start` it may end in its `stop`.
+    /// Its way to the guest's subscriptions.
+    pub(super) fn own(&self) -> &Arc<VersionSubjects> {
+        &self.parts.own
+    }
+
+    /// It will not come into service after all.
     pub(super) async fn discard(self, deadline: Instant) {
-        if let Err(why) = self.guest.stop(deadline).await {
-            tracing::warn!(guest = %self.guest.name(), "a version that did not come into service: {why}");
+        let guest = &self.parts.guest;
+        if let Err(why) = guest.stop(deadline).await {
+            tracing::warn!(guest = %guest.name(), "a version that did not come into service: {why}");
         }
     }
 
     /// Takes the guest's queue over.
     pub(super) fn into_service(self, base: &Base) -> Version {
-        let Self { guest, own, settings, digest, instances } = self;
-        let term = base.queue.hand_over(settings.limits.queue_messages, settings.limits.queue_bytes);
-        let workers = settings.instances.max.get();
-        let dispatcher = Dispatcher::start(Arc::clone(&guest), Arc::clone(&base.queue), term, workers);
-        Version { guest, own, dispatcher, settings, digest, _instances: instances }
+        let limits = &self.parts.settings.limits;
+        let reader = base.queue.hand_over(limits.queue_messages, limits.queue_bytes);
+        self.work(base, reader, None)
+    }
+
+    /// Takes a share of what comes into the guest's queue from now on.
+    pub(super) fn into_trial(self, base: &Base, share: f64, trial: Arc<Trial>) -> Version {
+        let reader = base.queue.split_off(share);
+        self.work(base, reader, Some(trial))
+    }
+
+    fn work(self, base: &Base, reader: Reader, trial: Option<Arc<Trial>>) -> Version {
+        let Self { parts } = self;
+        let dispatcher = Dispatcher::start(Arc::clone(&parts.guest), Arc::clone(&base.queue), reader, trial);
+        Version { parts, dispatcher }
     }
 }
 
 impl Version {
+    /// Which version it is.
+    pub(super) fn number(&self) -> u32 {
+        self.parts.guest.version()
+    }
+
+    /// What it runs with.
+    pub(super) fn settings(&self) -> &GuestSettings {
+        &self.parts.settings
+    }
+
+    /// What it runs.
+    pub(super) fn digest(&self) -> Digest {
+        self.parts.digest
+    }
+
+    /// Its way to the guest's subscriptions.
+    pub(super) fn own(&self) -> &Arc<VersionSubjects> {
+        &self.parts.own
+    }
+
+    /// What it takes from the guest's queue as.
+    pub(super) fn reader(&self) -> Reader {
+        self.dispatcher.reader()
+    }
+
     /// It may finish its messages, but no longer change what the guest is subscribed to.
     pub(super) fn retire(&self) {
-        self.own.retire();
+        self.parts.own.retire();
     }
 
     /// How many messages it has settled.
@@ -108,6 +152,6 @@ impl Version {
         deadline: Instant,
     ) -> (Drained, Result<(), String>) {
         let drained = self.dispatcher.drain(settled_before, deadline).await;
-        (drained, self.guest.stop(deadline).await)
+        (drained, self.parts.guest.stop(deadline).await)
     }
 }

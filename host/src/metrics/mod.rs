@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::policy::Grant;
 
 pub(crate) use histogram::{Distribution, Histogram};
-pub(crate) use text::{GuestFigures, Snapshot};
+pub(crate) use text::{CanaryFigures, GuestFigures, Snapshot};
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -86,6 +86,8 @@ figures! {
     denied_bucket_write,
     /// Buckets whose settings are the host's.
     denied_settings,
+    /// Canaries that were taken out because they failed too often.
+    canaries_taken_out,
     /// Replies and error answers that were sent.
     replied,
     /// Replies that could not be sent.

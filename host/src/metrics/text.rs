@@ -35,6 +35,17 @@ pub(crate) struct GuestFigures {
     pub(crate) queue_bytes: u64,
     pub(crate) instances: u64,
     pub(crate) memory_bytes: u64,
+    /// If there is one.
+    pub(crate) canary: Option<CanaryFigures>,
+}
+
+/// The figures of a version on trial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CanaryFigures {
+    /// Of the guest's messages, from 0 to 1.
+    pub(crate) share: f64,
+    pub(crate) handled: u64,
+    pub(crate) failed: u64,
 }
 
 impl Snapshot {
@@ -68,6 +79,7 @@ impl Snapshot {
                 self.guests.iter().try_for_each(|guest| gauge(to, &labels(guest), of(guest)))
             })?;
         }
+        self.canaries(to)?;
         let help = "Time from taking a message to its outcome";
         family(to, "guest_handling_seconds", help, MetricType::Histogram, |to| {
             self.guests.iter().try_for_each(|guest| {
@@ -75,6 +87,27 @@ impl Snapshot {
                 let count = guest.handling.count();
                 let labels = labels(guest);
                 to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(*sum_seconds, count, buckets, None)
+            })
+        })
+    }
+}
+
+impl Snapshot {
+    /// The figures of the guests that have one.
+    fn canaries(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let canaries = || self.guests.iter().filter_map(|guest| Some((guest.name.as_str(), guest.canary?)));
+        let help = "The part of the guest's messages that its canary gets, from 0 to 1";
+        family(to, "guest_canary_share", help, MetricType::Gauge, |to| {
+            canaries().try_for_each(|(name, canary)| {
+                to.encode_family(&[("guest", name)])?.encode_gauge(&canary.share)
+            })
+        })?;
+        let help = "Messages of the guest's canary, by what became of them. Begins anew with each canary";
+        family(to, "guest_canary_messages", help, MetricType::Counter, |to| {
+            canaries().try_for_each(|(name, canary)| {
+                let outcomes = [("handled", canary.handled), ("failed", canary.failed)];
+                let each = |(outcome, count)| counter(to, &[("guest", name), ("outcome", outcome)], count);
+                outcomes.into_iter().try_for_each(each)
             })
         })
     }
@@ -95,13 +128,16 @@ impl Collector for Snapshot {
 type Stat = fn(&GuestStats) -> u64;
 type Case = (&'static str, Stat);
 
-const COUNTERS: [(&str, &str, Stat); 4] = [
+const COUNTERS: [(&str, &str, Stat); 5] = [
     ("guest_messages_received", "Messages that arrived for the guest", |guest| guest.received),
     ("guest_instances_made", "Instances made", |guest| guest.instances_made),
     ("guest_instances_reused", "Messages given to an instance that had handled one before", |guest| {
         guest.instances_reused
     }),
     ("guest_memory_refused", "Times that the guest was refused more memory", |guest| guest.memory_refused),
+    ("guest_canaries_taken_out", "Canaries taken out because they failed too often", |guest| {
+        guest.canaries_taken_out
+    }),
 ];
 
 const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [

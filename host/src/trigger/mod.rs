@@ -6,4 +6,4 @@ mod version;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use subject::{Gate, Subjects};
-pub(crate) use version::{VersionSubjects, Wanted};
+pub(crate) use version::VersionSubjects;

@@ -51,6 +51,23 @@ pub(crate) type Key = (String, Option<String>);
 pub(crate) struct Gate {
     opener: watch::Sender<bool>,
     begun: Vec<Key>,
+    version: u32,
+}
+
+/// What a version says of a subscription that it wants.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) version: u32,
+    /// How much of the subjects it does not see.
+    pub(super) prefix_bytes: usize,
+}
+
+/// How the messages of a subscription that has just been begun come in.
+pub(super) enum Entry {
+    /// They wait behind a gate: the version that wants them is not in service yet.
+    Behind(watch::Receiver<bool>),
+    /// At once: the version is in service.
+    Open,
 }
 
 impl Gate {
@@ -75,6 +92,8 @@ struct Subscription {
     mover: JoinHandle<()>,
     /// What the guest does not see of the subjects. Another version may have another prefix.
     prefix_bytes: Arc<AtomicUsize>,
+    /// The newest version that wants it.
+    version: u32,
     /// Somebody has begun to end it. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
     ending: bool,
 }
@@ -93,18 +112,19 @@ impl Subjects {
         Self { source, queue, changes, open, stopping }
     }
 
-    /// Begins those that are wanted and not there yet, and waits until the server has them. What arrives on these waits
-    /// until the gate is opened.
+    /// Begins those that a version wants and that are not there yet, and waits until the server has them. What arrives on
+    /// these waits until the gate is opened.
     ///
     /// # Errors
     ///
     /// The subscription that could not be made, and why. Those that had been begun are ended again.
-    pub(crate) async fn begin_all(&self, wanted: &Wanted) -> Result<Gate, (String, Error)> {
+    pub(crate) async fn begin_all(&self, wanted: &Wanted, version: u32) -> Result<Gate, (String, Error)> {
         let opener = watch::Sender::new(false);
         let mut begun = Vec::new();
         let mut result = Ok(());
         for (key, prefix_bytes) in wanted {
-            match self.begin(key, *prefix_bytes, opener.subscribe()).await {
+            let claim = Claim { version, prefix_bytes: *prefix_bytes };
+            match self.begin(key, claim, Entry::Behind(opener.subscribe())).await {
                 Ok(is_new) => begun.extend(is_new.then(|| key.clone())),
                 Err(error) => {
                     result = Err((key.0.clone(), error));
@@ -116,7 +136,7 @@ impl Subjects {
             let fenced = self.source.connection.fence(BEGIN_TIMEOUT).await;
             result = fenced.map_err(|error| (last.0.clone(), error));
         }
-        let gate = Gate { opener, begun };
+        let gate = Gate { opener, begun, version };
         if let Err(refused) = result {
             self.take_back(gate).await;
             return Err(refused);
@@ -126,50 +146,59 @@ impl Subjects {
 
     /// Ends what was begun behind a gate. What has arrived on it is nobody's.
     pub(crate) async fn take_back(&self, gate: Gate) {
-        drop(gate.opener);
-        self.end_all(gate.begun).await;
+        let Gate { opener, begun, version } = gate;
+        drop(opener);
+        self.end_all(begun, version + 1).await;
     }
 
-    /// Those that there are and that are not wanted.
-    pub(crate) async fn unwanted(&self, wanted: &Wanted) -> Vec<Key> {
+    /// A version is in service: what it wants is its own now, and begun again where the one before has ended it since.
+    pub(crate) async fn adopt(&self, wanted: &Wanted, version: u32) {
+        for (key, prefix_bytes) in wanted {
+            let claim = Claim { version, prefix_bytes: *prefix_bytes };
+            if let Err(error) = self.begin(key, claim, Entry::Open).await {
+                let guest = &self.source.guest;
+                tracing::error!(%guest, subject = key.0, "the guest is no longer subscribed: {error}");
+            }
+        }
+    }
+
+    /// Ends those that only versions before this one want. What has arrived on them is still handled.
+    pub(crate) async fn end_before(&self, version: u32) {
         let open = self.open.lock().await;
-        open.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+        let old = open.iter().filter(|(_, subscription)| subscription.version < version);
+        let keys = old.map(|(key, _)| key.clone()).collect();
+        drop(open);
+        self.end_all(keys, version).await;
     }
 
-    /// Ends these. What has arrived on them is still handled.
-    pub(crate) async fn end_all(&self, keys: Vec<Key>) {
+    /// Ends these, unless this version, or one after it, has come to want them.
+    async fn end_all(&self, keys: Vec<Key>, version: u32) {
         for key in keys {
-            if let Err(error) = self.end(&key).await {
+            if let Err(error) = self.end_unless(&key, version).await {
                 let guest = &self.source.guest;
                 tracing::warn!(%guest, subject = key.0, "messages on their way may be lost: {error}");
             }
         }
     }
 
-    /// From here on the guest does not see so much of the subjects.
-    pub(crate) async fn set_prefixes(&self, wanted: &Wanted) {
-        let open = self.open.lock().await;
-        for (key, prefix_bytes) in wanted {
-            if let Some(subscription) = open.get(key) {
-                subscription.prefix_bytes.store(*prefix_bytes, Ordering::Relaxed);
-            }
-        }
-    }
-
     /// Begins a subscription, unless it is there. True if it was not.
-    pub(super) async fn begin(
-        &self,
-        key: &Key,
-        prefix_bytes: usize,
-        gate: watch::Receiver<bool>,
-    ) -> Result<bool, Error> {
+    pub(super) async fn begin(&self, key: &Key, claim: Claim, entry: Entry) -> Result<bool, Error> {
         let _turn = self.changes.lock().await;
-        let ending = self.open.lock().await.get(key).map(|subscription| subscription.ending);
+        let ending = self.open.lock().await.get_mut(key).map(|subscription| {
+            if !subscription.ending && matches!(entry, Entry::Open) {
+                subscription.claim(claim);
+            }
+            subscription.ending
+        });
         match ending {
             Some(false) => return Ok(false),
             Some(true) => self.end_in_turn(key).await?,
             None => {}
         }
+        self.begin_in_turn(key, claim, entry).await.map(|()| true)
+    }
+
+    async fn begin_in_turn(&self, key: &Key, claim: Claim, entry: Entry) -> Result<(), Error> {
         let mut open = self.open.lock().await;
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Unavailable("the guest is being stopped".into()));
@@ -187,18 +216,30 @@ impl Subjects {
         let stopper = inbound.stopper();
         let mover = Mover {
             queue: Arc::clone(&self.queue),
-            prefix_bytes: Arc::new(prefix_bytes.into()),
+            prefix_bytes: Arc::new(claim.prefix_bytes.into()),
             source: Arc::clone(&self.source),
         };
         let prefix_bytes = Arc::clone(&mover.prefix_bytes);
+        let gate = match entry {
+            Entry::Behind(gate) => Some(gate),
+            Entry::Open => None,
+        };
         let mover = self.source.connection.runtime().spawn(mover.run(inbound, gate));
-        open.insert(key.clone(), Subscription { stopper, mover, prefix_bytes, ending: false });
-        Ok(true)
+        let version = claim.version;
+        open.insert(key.clone(), Subscription { stopper, mover, prefix_bytes, version, ending: false });
+        Ok(())
     }
 
     pub(super) async fn end(&self, key: &Key) -> Result<(), Error> {
         let _turn = self.changes.lock().await;
         self.end_in_turn(key).await
+    }
+
+    /// Ends a subscription, unless this version, or one after it, has come to want it.
+    pub(super) async fn end_unless(&self, key: &Key, version: u32) -> Result<(), Error> {
+        let _turn = self.changes.lock().await;
+        let wanted_by = self.open.lock().await.get(key).map(|subscription| subscription.version);
+        if wanted_by.is_some_and(|newest| newest >= version) { Ok(()) } else { self.end_in_turn(key).await }
     }
 
     async fn end_in_turn(&self, key: &Key) -> Result<(), Error> {
@@ -236,6 +277,16 @@ impl Subjects {
     }
 }
 
+impl Subscription {
+    /// A version in service wants it. One that was replaced may still say so for a moment.
+    fn claim(&mut self, claim: Claim) {
+        if claim.version >= self.version {
+            self.version = claim.version;
+            self.prefix_bytes.store(claim.prefix_bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Source {
     /// Waits until what had arrived on a stopped subscription is in the queue.
     async fn moved(&self, mover: &mut JoinHandle<()>, deadline: Instant) {
@@ -266,8 +317,10 @@ struct Mover {
 
 impl Mover {
     /// Until the subscription ends. Behind a gate that is never opened nothing moves: the messages are nobody's.
-    async fn run(self, mut inbound: Inbound, mut gate: watch::Receiver<bool>) {
-        if gate.wait_for(|is_open| *is_open).await.is_err() {
+    async fn run(self, mut inbound: Inbound, gate: Option<watch::Receiver<bool>>) {
+        if let Some(mut gate) = gate
+            && gate.wait_for(|is_open| *is_open).await.is_err()
+        {
             return;
         }
         while let Some(message) = inbound.next().await {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
-use tokio::sync::watch;
 
-use super::subject::{Key, Subjects};
+use super::subject::{Claim, Entry, Key, Subjects};
 use crate::config::SubscriptionSettings;
 use crate::error::Error;
 use crate::imports::{Changed, Subscriptions};
@@ -16,34 +15,53 @@ pub(crate) type Wanted = BTreeMap<Key, usize>;
 
 /// The way of one version to its guest's subscriptions.
 ///
-/// What it asks for while it starts begins only when it comes into service: until then its messages would be nobody's, or
-/// another version's.
+/// What it asks for while it starts, or is on trial, begins only when it comes into service: until then its messages would
+/// be nobody's, or another version's.
 pub(crate) struct VersionSubjects {
     subjects: Arc<Subjects>,
+    version: u32,
     prefix: String,
     phase: Mutex<Phase>,
 }
 
 enum Phase {
-    Starting(Wanted),
+    Waiting(Wanted),
     InService,
     Retired,
 }
 
 impl VersionSubjects {
-    pub(crate) fn new(subjects: Arc<Subjects>, prefix: &str, configured: &[SubscriptionSettings]) -> Self {
+    pub(crate) fn new(
+        subjects: Arc<Subjects>,
+        version: u32,
+        prefix: &str,
+        configured: &[SubscriptionSettings],
+    ) -> Self {
         let wanted = configured.iter().map(|settings| {
             let prefix = if settings.ignore_prefix { "" } else { prefix };
             ((format!("{prefix}{}", settings.subject), settings.queue.clone()), prefix.len())
         });
-        let phase = Mutex::new(Phase::Starting(wanted.collect()));
-        Self { subjects, prefix: prefix.to_owned(), phase }
+        let phase = Mutex::new(Phase::Waiting(wanted.collect()));
+        Self { subjects, version, prefix: prefix.to_owned(), phase }
     }
 
-    /// What it wants when it comes into service. From then on, what it asks for begins and ends at once.
+    /// Whose way it is.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What it will want when it comes into service.
+    pub(crate) fn wanted(&self) -> Wanted {
+        match &*self.phase() {
+            Phase::Waiting(wanted) => wanted.clone(),
+            Phase::InService | Phase::Retired => Wanted::new(),
+        }
+    }
+
+    /// What it wants now that it is in service. From here on, what it asks for begins and ends at once.
     pub(crate) fn come_into_service(&self) -> Wanted {
         match std::mem::replace(&mut *self.phase(), Phase::InService) {
-            Phase::Starting(wanted) => wanted,
+            Phase::Waiting(wanted) => wanted,
             Phase::InService | Phase::Retired => Wanted::new(),
         }
     }
@@ -56,7 +74,7 @@ impl VersionSubjects {
     /// What it asks for is done at once (false), or has been noted or refused.
     fn note(&self, change: impl FnOnce(&mut Wanted)) -> Result<bool, Error> {
         match &mut *self.phase() {
-            Phase::Starting(wanted) => {
+            Phase::Waiting(wanted) => {
                 change(wanted);
                 Ok(true)
             }
@@ -79,11 +97,11 @@ impl Subscriptions for VersionSubjects {
                 wanted.entry(key.clone()).or_insert(prefix_bytes);
             })?;
             if !noted {
-                let (_open, gate) = watch::channel(true);
-                let is_new = self.subjects.begin(&key, prefix_bytes, gate).await?;
-                // It may have been retired meanwhile: then nobody wants what it has just begun.
+                let claim = Claim { version: self.version, prefix_bytes };
+                let is_new = self.subjects.begin(&key, claim, Entry::Open).await?;
+                // It may have been retired meanwhile: then nobody wants what it has just begun, but its successor.
                 if let (true, Err(retired)) = (is_new, self.note(|_| {})) {
-                    self.subjects.end(&key).await?;
+                    self.subjects.end_unless(&key, self.version + 1).await?;
                     return Err(retired);
                 }
             }
