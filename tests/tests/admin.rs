@@ -83,6 +83,10 @@ async fn ask(client: &async_nats::Client, subject: &str, payload: Value) -> Resu
     Ok(soon("a host answers", request).await??)
 }
 
+async fn ask_json_of(client: &async_nats::Client, subject: &str, payload: &Value) -> Result<Value> {
+    Ok(serde_json::from_slice(&ask(client, subject, payload.clone()).await?.payload)?)
+}
+
 async fn ask_json(client: &async_nats::Client, subject: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&ask(client, subject, json!({})).await?.payload)?)
 }
@@ -211,6 +215,62 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let host = host(&server, "here").await?;
+    let client = server.client().await?;
+    let directory = tempfile::tempdir()?;
+    let (echo, probe) = (component("echo")?, component("probe")?);
+    let file = settings_file(
+        &directory,
+        &format!(
+            "component = {:?}\nsubscribe = [\"p\"]\n[canary]\ncomponent = {:?}\nshare = 1.0\nmax_failure = 0.0\n",
+            echo.display().to_string(),
+            probe.display().to_string()
+        ),
+    )?;
+    wharf_json(&server, &["guests", "load", "p", &file]).await?;
+    let config = json!({ "do": "config", "key": "k" });
+    assert_eq!(ask_json_of(&client, "p", &config).await?, json!({ "ok": null }), "the canary answers");
+    let listed = wharf_json(&server, &["guests", "list"]).await?;
+    let guest = &listed["hosts"][0]["guests"][0];
+    assert_eq!((&guest["version"], &guest["canary"]["version"]), (&json!(1), &json!(2)), "{listed}");
+    assert_eq!(
+        (&guest["canary"]["share"], &guest["canary"]["handled"]),
+        (&json!(1.0), &json!(1)),
+        "{listed}"
+    );
+    let table = wharf(&server, &["guests", "list"]).await?.stdout;
+    assert!(table.contains("here  p (canary, 100%)  2 "), "{table}");
+    let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
+    assert!(people.contains("with 100% of the messages: 1 handled, 0 failed"), "{people}");
+
+    let abandoned = wharf(&server, &["guests", "abandon", "p"]).await?;
+    assert_eq!(abandoned.code, Some(0), "{}", abandoned.stderr);
+    assert!(abandoned.stderr.contains("abandoned the canary of: p on here"), "{}", abandoned.stderr);
+    assert_eq!(ask_json_of(&client, "p", &config).await?, config, "the version in service answers");
+    let none = wharf(&server, &["guests", "promote", "p"]).await?;
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("guest \"p\" has no canary"), "{}", none.stderr);
+
+    wharf_json(&server, &["guests", "replace", "p", &file]).await?;
+    let promoted = wharf_json(&server, &["guests", "promote", "p", "--host", "here"]).await?;
+    assert_eq!((&promoted["done"], &promoted["abandoned"]), (&json!("promoted"), &json!(0)));
+    assert_eq!(ask_json_of(&client, "p", &config).await?, json!({ "ok": null }));
+    let shown = wharf_json(&server, &["guests", "show", "p"]).await?;
+    assert_eq!((&shown["version"], &shown["canary"]), (&json!(4), &Value::Null), "{shown}");
+
+    wharf_json(&server, &["guests", "replace", "p", &file]).await?;
+    service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
+    let none = wharf(&server, &["guests", "promote", "p"]).await?;
+    assert!(none.stderr.contains("the last one was taken out: version 6, "), "{}", none.stderr);
+    let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
+    assert!(people.contains("canary taken out  version 6, "), "{people}");
+    host.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() -> Result<()> {
     let Probe { server: _server, host, client, .. } = probe_on("h").await?;
     let cases = [
@@ -223,6 +283,14 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
             "422",
             "/no/such.wasm",
         ),
+        (
+            "load",
+            json!({ "guest": "a", "settings": "component = \"nats://no/such\"" }),
+            "422",
+            "object store",
+        ),
+        ("promote", json!({ "guest": "probe" }), "404", "\"probe\" has no canary"),
+        ("abandon", json!({ "guest": "a" }), "404", "no guest"),
         ("replace", json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }), "4", ""),
         ("unload", json!({ "guest": "a" }), "404", "no guest"),
         ("unload", json!({ "guest": "probe", "force": true }), "400", "force"),

@@ -147,6 +147,7 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = ".", guest = "/all" }]
         instances = { max = 2, reuse = 1 }
         limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048 }
+        canary = { component = "v2.wasm", share = 0.2, max_failure = 0, window = 1000 }
         [buckets.places]
         description = "Where"
         ttl = "24h"
@@ -187,6 +188,11 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         queue_messages: 10,
         queue_bytes: 2048,
     };
+    let mut canary = CanarySettings::new(dir.path().join("v2.wasm"));
+    canary.share = Ratio::new(0.2).unwrap();
+    canary.max_failure = Ratio::new(0.0).unwrap();
+    canary.window = 1000.try_into().unwrap();
+    expected.canary = Some(canary);
     assert_eq!(config.guests["quakes"], expected);
     assert_eq!(
         config.buckets["places"],
@@ -202,6 +208,46 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
     );
     let place = Place::InFile { path: dir.path().join("wharf.toml"), line: 3, column: 21 };
     assert_eq!(config.components["quakes"], place);
+    let place = Place::InFile { path: dir.path().join("wharf.toml"), line: 16, column: 32 };
+    assert_eq!(config.canaries["quakes"], place);
+}
+
+#[test]
+fn a_canary_of_which_little_is_said_gets_one_message_of_twenty_and_of_a_hundred_may_fail_one() {
+    let text = "[guests.g]\ncomponent = 'g.wasm'\n[guests.g.canary]\ncomponent = 'nats://plugins/g.wasm'\n";
+    let config = Written::toml(text).valid();
+    let canary = config.guests["g"].canary.clone().unwrap();
+    assert_eq!(canary.component.to_string(), "nats://plugins/g.wasm");
+    assert_eq!((canary.share.get(), canary.max_failure.get(), canary.window.get()), (0.05, 0.01, 100));
+}
+
+#[test]
+fn what_is_wrong_with_a_canary_is_said_where_it_is() {
+    let guest = |canary: &str| format!("[guests.g]\ncomponent = 'g.wasm'\n[guests.g.canary]\n{canary}\n");
+    let share = "expected a part such as 0.05, more than 0 and up to 1";
+    let most = "expected a part such as 0.01, from 0 to 1";
+    for (canary, problem) in [
+        ("share = 0.1", "3:1: the key \"component\" is missing".to_owned()),
+        ("component = ''", "4:13: \"\" is neither a path nor nats://BUCKET/NAME".to_owned()),
+        ("component = 'c'\nshare = 5", format!("5:9: {share}")),
+        ("component = 'c'\nshare = nan", format!("5:9: {share}")),
+        ("component = 'c'\nshare = '5%'", format!("5:9: {share}, found a string")),
+        (
+            "component = 'c'\nshare = 0.0",
+            "5:9: a share of 0 is no trial: leave the canary out instead".to_owned(),
+        ),
+        ("component = 'c'\nmax_failure = -0.5", format!("5:15: {most}")),
+        (
+            "component = 'c'\nwindow = 0",
+            "5:10: expected a whole number from 1 to 1000000, found 0".to_owned(),
+        ),
+        ("component = 'c'\nshaer = 1", "5:1: unknown key \"shaer\"; did you mean \"share\"?".to_owned()),
+    ] {
+        assert_eq!(Written::toml(&guest(canary)).problems(), format!("wharf.toml:{problem}"), "{canary}");
+    }
+    let many = format!("{}[guests.g.instances]\nmax = 600\n", guest("component = 'c'"));
+    let problems = Written::toml(&many).problems();
+    assert!(problems.contains("ask for 1200 instances"), "{problems}");
 }
 
 #[test]
@@ -526,7 +572,7 @@ proptest! {
         key in prop::sample::select(vec![
             "nats.server", "nats.max_reconnect", "nats.drain_timeout", "nats.randomize", "nats.prefix", "host.data",
             "guests.a", "guests.a.subscribe", "guests.a.publish", "guests.a.limits", "guests.a.instances.max",
-            "guests.a.limits.memory", "guests.a.dirs", "guests.a.env", "buckets.b.ttl", "buckets.b.history", "buckets",
+            "guests.a.limits.memory", "guests.a.canary.share", "guests.a.canary", "guests.a.dirs", "guests.a.env", "buckets.b.ttl", "buckets.b.history", "buckets",
         ]),
         value in prop_oneof![
             "\\PC*".prop_map(|text| format!("{text:?}")),

@@ -10,7 +10,7 @@ use prometheus_parse::{Scrape, Value as Figure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use wharf::config::{BucketAccess, BucketSettings, Config, Instances};
+use wharf::config::{BucketAccess, BucketSettings, CanarySettings, Config, Instances, Ratio};
 use wharf::{Host, StartError};
 use wharf_tests::probe::{self, Probe, service_error};
 use wharf_tests::{TestServer, soon};
@@ -186,6 +186,44 @@ async fn once(probe: &Probe, what: &str, are_so: impl Fn(&Figures) -> bool) -> R
         }
     };
     soon(what, so).await?
+}
+
+#[tokio::test]
+async fn a_canary_has_figures_of_its_own() -> Result<()> {
+    let probe = Probe::start(|config, settings, _| {
+        listening(config);
+        let mut canary = CanarySettings::new(settings.component.clone());
+        canary.share = Ratio::new(0.25).expect("a part");
+        canary.max_failure = Ratio::new(0.05).expect("a part");
+        settings.canary = Some(canary);
+    })
+    .await?;
+    for _ in 0..80 {
+        failure(&probe, json!({ "do": "reject", "reason": "no" })).await?;
+        // Five of a hundred may fail.
+        if probe.host.guests()[0].canary.as_ref().is_some_and(|canary| canary.failed == 5) {
+            break;
+        }
+        probe.ok(json!({ "do": "config", "key": "k" })).await?;
+    }
+    let canary = probe.host.guests()[0].canary.clone().context("it is still there")?;
+    let figures = settled(&probe).await?;
+    assert_eq!(figures.get("wharf_guest_canary_share", &[("guest", "probe")]), Some(0.25));
+    let expected = [("handled", canary.handled as f64), ("failed", 5.0)];
+    assert_each(&figures, "wharf_guest_canary_messages_total", "outcome", &expected);
+    ensure!(canary.handled > 0);
+    while probe.host.guests()[0].canary.is_some() {
+        failure(&probe, json!({ "do": "reject", "reason": "no" })).await?;
+    }
+    let figures = settled(&probe).await?;
+    assert_eq!(figures.get("wharf_guest_canaries_taken_out_total", &[("guest", "probe")]), Some(1.0));
+    assert_eq!(figures.get("wharf_guest_canary_share", &[("guest", "probe")]), None);
+    let all: f64 = ["handled", "rejected"]
+        .iter()
+        .filter_map(|outcome| figures.of_probe("wharf_guest_messages_total", "outcome", outcome))
+        .sum();
+    assert_eq!(figures.get("wharf_guest_messages_received_total", &[("guest", "probe")]), Some(all));
+    Ok(())
 }
 
 #[tokio::test]

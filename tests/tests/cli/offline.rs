@@ -129,3 +129,28 @@ async fn inspect_says_in_words_and_as_json_why_a_component_is_no_guest() {
     let ended = place.run(&["inspect", "text.wasm"]).await;
     assert_eq!((ended.code, ended.stdout.len()), (Some(1), 0), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn check_looks_into_canaries_and_says_which_are_on_a_server() {
+    let place = Place::new();
+    let guest = |name: &str, canary: &str| {
+        let component = crate::run::guest("echo");
+        format!("[guests.{name}]\ncomponent = {component:?}\ncanary = {{ component = {canary:?} }}\n")
+    };
+    place.write("text.wasm", "text");
+    let toml = [guest("a", "text.wasm"), guest("b", "nats://plugins/b.wasm")].concat();
+    place.write("wharf.toml", toml);
+    let ended = place.run(&["check"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for part in [
+        "wharf.toml:3:24: guest \"a\": its canary: text.wasm is not a component",
+        "note: guest \"b\": nats://plugins/b.wasm is on a server",
+        "1 problem; 2 guests: a, b",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+    }
+    let ended = place.run(&["run"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let words = "cannot start guest \"a\": its canary does not come up: text.wasm is not a component";
+    assert!(ended.stderr.contains(words), "{ended:?}");
+}

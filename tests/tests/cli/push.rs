@@ -98,6 +98,30 @@ async fn a_version_that_does_not_start_or_is_no_guest_leaves_the_old_one_in_serv
 }
 
 #[tokio::test]
+async fn what_is_pushed_where_a_canary_comes_from_is_tried() {
+    let server = TestServer::start("").await.unwrap();
+    let place = Place::new();
+    pushed(&place, "echo", &server).await;
+    let guest = component("echo");
+    place.write(
+        "wharf.toml",
+        format!(
+            "[guests.guest]\ncomponent = {guest:?}\nsubscribe = ['one']\n[guests.guest.canary]\ncomponent = '{OBJECT}'\n\
+             share = 1.0\n"
+        ),
+    );
+    let mut host = Running::start(place.command(&["run", "--watch", "--server", &server.url()]));
+    host.says("ready: 1 guest").await;
+    let client = server.client().await.unwrap();
+    assert!(!is_probe(&ask(&client, "one").await));
+    pushed(&place, "probe", &server).await;
+    host.says("reloaded: changed the canary of guest").await;
+    assert!(is_probe(&ask(&client, "one").await));
+    host.signal(Signal::TERM);
+    assert_eq!(host.ends().await.0, Some(0));
+}
+
+#[tokio::test]
 async fn what_is_no_guest_is_not_pushed() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();

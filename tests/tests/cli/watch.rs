@@ -267,3 +267,39 @@ async fn what_reloading_says_is_json_where_a_machine_reads_it() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
 }
+
+#[tokio::test]
+async fn a_canary_comes_and_goes_with_the_file_and_is_taken_out_with_a_line_that_says_so() {
+    let first = format!("{PATIENT}{}", echo("guest", "guest", ""));
+    let mut watched = Watched::with_config(&first, &["--watch"]).await;
+    // A copy, as it is built again.
+    let probe = std::fs::read(guest("probe")).unwrap();
+    watched.place.write("next.wasm", &probe);
+    let canary = format!("{first}canary = {{ component = 'next.wasm', share = 1.0, max_failure = 0.0 }}\n");
+    watched.place.write("wharf.toml", &canary);
+    watched.host.says("reloaded: changed the canary of guest").await;
+    assert_eq!(watched.ask("guest", REPLY).await, "probe");
+
+    let trap = watched.client.request("guest", r#"{ "do": "trap" }"#.into()).await.unwrap();
+    assert!(failed(&trap), "{trap:?}");
+    assert_eq!(watched.ask("guest", REPLY).await, REPLY, "the next message is not the canary's");
+    let line = watched.host.says("the canary is taken out").await;
+    let words = "next.wasm: 1 of its last 2 messages failed, more than max_failure = 0 of 100";
+    assert!(line.contains(words) && line.contains("guest=guest"), "{line}");
+
+    // Whatever else is edited, it stays out; a new build of it is tried.
+    watched.place.write("wharf.toml", format!("{canary}{}", echo("more", "more", "")));
+    watched.host.says("reloaded: loaded more").await;
+    assert_eq!(watched.ask("guest", REPLY).await, REPLY);
+    let mut built_again = probe;
+    // A custom section, empty but for its name.
+    built_again.extend([0, 2, 1, b'x']);
+    replace(&watched.place, "next.wasm", built_again);
+    watched.host.says("reloaded: changed the canary of guest").await;
+    assert_eq!(watched.ask("guest", REPLY).await, "probe");
+
+    watched.place.write("wharf.toml", &first);
+    watched.host.says("reloaded: changed the canary of guest; unloaded more").await;
+    assert_eq!(watched.ask("guest", REPLY).await, REPLY);
+    watched.ends_well().await;
+}
