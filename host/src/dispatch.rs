@@ -122,7 +122,7 @@ async fn work(shared: Arc<Shared>) {
         counters.handling.observe(began.elapsed());
         note(&shared.guest, &ticket.subject, &outcome);
         shared.judge(&outcome);
-        ticket.end_span(&outcome);
+        ticket.end_span(shared.guest.version(), &outcome);
         ticket.settle(outcome).await;
         shared.in_hand.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);

@@ -100,6 +100,15 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
     }
 }
 
+/// Which version of the guest handled the message.
+fn version(span: &Span) -> Option<i64> {
+    let found = span.attributes.iter().find(|one| one.key == "wharf.version")?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Any::IntValue(version) => Some(*version),
+        _ => None,
+    }
+}
+
 /// The `traceparent` by which this span goes on.
 fn parent_of(span: &Span) -> String {
     format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id))
@@ -155,6 +164,7 @@ async fn a_trace_goes_from_the_client_through_one_guest_to_another() -> Result<(
         assert_eq!(attribute(span, "messaging.destination.name"), Some(guest));
         assert_eq!(attribute(span, "wharf.guest"), Some(guest));
         assert_eq!(attribute(span, "wharf.outcome"), Some("handled"));
+        assert_eq!(version(span), Some(1));
         assert_eq!(span.status.as_ref().map_or(0, |status| status.code), 0);
         assert!(span.start_time_unix_nano < span.end_time_unix_nano);
     }

@@ -29,13 +29,14 @@ pub(super) enum Stream {
 #[derive(Clone)]
 pub(super) struct LogStream {
     guest: Arc<str>,
+    version: u32,
     stream: Stream,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LogStream {
-    pub(super) fn new(guest: Arc<str>, stream: Stream) -> Self {
-        Self { guest, stream, line: Arc::default() }
+    pub(super) fn new(guest: Arc<str>, version: u32, stream: Stream) -> Self {
+        Self { guest, version, stream, line: Arc::default() }
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -62,7 +63,7 @@ impl LogStream {
         // A level is part of where an event comes from, and that is known when the host is compiled.
         macro_rules! event {
             ($level:expr) => {
-                tracing::event!(target: "wharf::guest", $level, guest = %self.guest, stream, "{text}")
+                tracing::event!(target: "wharf::guest", $level, guest = %self.guest, version = self.version, stream, "{text}")
             };
         }
         match level {

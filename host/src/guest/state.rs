@@ -69,8 +69,8 @@ impl Template {
 
     fn wasi(&self) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(LogStream::new(Arc::clone(&self.name), Stream::Stdout));
-        wasi.stderr(LogStream::new(Arc::clone(&self.name), Stream::Stderr));
+        let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
+        wasi.stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr));
         // Sockets are there, as many languages import them unasked; nothing may be done with them.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         for (name, value) in &self.settings.env {

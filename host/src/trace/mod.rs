@@ -48,6 +48,8 @@ struct Span {
     context: SpanContext,
     parent: SpanId,
     start: SystemTime,
+    /// The version of the guest that it was given to.
+    version: Option<u32>,
     outcome: &'static str,
     status: Status,
 }
@@ -73,6 +75,7 @@ impl Tracer {
             context,
             parent: parent.map_or(SpanId::INVALID, |parent| parent.span_id()),
             start: SystemTime::now(),
+            version: None,
             outcome: "abandoned",
             status: Status::error("the host stopped before the message was handled"),
         };
@@ -94,9 +97,10 @@ impl Traced {
         &self.headers
     }
 
-    /// The message has been handled: this is what became of it.
-    pub(crate) fn end(&mut self, outcome: &Outcome) {
+    /// This version of the guest has handled the message: this is what became of it.
+    pub(crate) fn end(&mut self, version: u32, outcome: &Outcome) {
         let Some(mut span) = self.span.take() else { return };
+        span.version = Some(version);
         (span.outcome, span.status) = match outcome {
             Outcome::Handled(_) => ("handled", Status::Unset),
             Outcome::Failed(failure) => (word(failure.kind), Status::error(failure.reason.clone())),
@@ -117,13 +121,14 @@ fn word(kind: FailureKind) -> &'static str {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        let attributes = vec![
+        let mut attributes = vec![
             KeyValue::new("messaging.system", "nats"),
             KeyValue::new("messaging.operation.type", "process"),
             KeyValue::new("messaging.destination.name", self.subject.to_string()),
             KeyValue::new("wharf.guest", Arc::clone(&self.guest)),
             KeyValue::new("wharf.outcome", self.outcome),
         ];
+        attributes.extend(self.version.map(|version| KeyValue::new("wharf.version", i64::from(version))));
         self.tracer.record(SpanData {
             span_context: self.context.clone(),
             parent_span_id: self.parent,

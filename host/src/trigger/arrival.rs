@@ -60,10 +60,10 @@ impl Ticket {
         self.traced.as_ref().map(Traced::headers)
     }
 
-    /// The guest is done with the message.
-    pub(crate) fn end_span(&mut self, outcome: &Outcome) {
+    /// This version of the guest is done with the message.
+    pub(crate) fn end_span(&mut self, version: u32, outcome: &Outcome) {
         if let Some(traced) = &mut self.traced {
-            traced.end(outcome);
+            traced.end(version, outcome);
         }
     }
 
