@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use wharf::config::{GuestSettings, SubscriptionSettings};
+use wharf::config::{BucketAccess, GuestSettings, SubscriptionSettings};
 use wharf::{ChangeError, GuestError};
 use wharf_tests::probe::{Probe, eventually, probe};
 
@@ -278,6 +278,40 @@ async fn guests_that_come_and_go_leave_nothing_behind() -> Result<()> {
     let after = resident_kib()?;
     // One guest left behind, with its compiled code and an instance, is more than 1 MiB.
     ensure!(after < before + 16 * 1024, "{before} KiB before, {after} KiB after 1000 guests");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_gives_its_buckets_back() -> Result<()> {
+    let with_bucket = |subject: &str, bucket: &str| -> Result<GuestSettings> {
+        let mut guest = version(1)?;
+        guest.subscribe = vec![subject.into()];
+        guest.buckets.insert(bucket.to_owned(), BucketAccess::ReadWrite);
+        Ok(guest)
+    };
+    let probe = Probe::start(|_, settings, _| {
+        settings.buckets.insert("ours".to_owned(), BucketAccess::ReadWrite);
+    })
+    .await?;
+    // A host that does not know a bucket asks the server about it.
+    let mut asked = probe.client.subscribe("$JS.API.STREAM.INFO.*").await?;
+    probe.client.flush().await?;
+    let mut questions = async |subject: &'static str, bucket: &str| {
+        let answer = probe.send(subject, &json!({ "do": "open", "bucket": bucket })).await?;
+        ensure!(answer.payload.starts_with(b"{\"ok\""), "{answer:?}");
+        let mut count = 0;
+        // All that were asked before the answer have come before it.
+        while futures_util::FutureExt::now_or_never(asked.next()).flatten().is_some() {
+            count += 1;
+        }
+        anyhow::Ok(count)
+    };
+    assert_eq!((questions("probe", "ours").await?, questions("probe", "ours").await?), (1, 0));
+    probe.host.load("guest", with_bucket("guest", "own")?).await?;
+    assert_eq!((questions("guest", "own").await?, questions("guest", "own").await?), (1, 0));
+    probe.host.unload("guest").await?;
+    probe.host.load("guest", with_bucket("guest", "own")?).await?;
+    assert_eq!(questions("guest", "own").await?, 1, "it was given back");
     Ok(())
 }
 

@@ -106,6 +106,11 @@ impl Connector {
         Self::new(connection, settings, buckets, false)
     }
 
+    /// Gives back what it keeps of buckets that nobody has open.
+    pub(crate) fn forget_unused_buckets(&self) {
+        self.shared.buckets.forget_unused();
+    }
+
     fn new(
         connection: Connection,
         settings: &ConnectionSettings,

@@ -127,6 +127,7 @@ impl Guests {
         for (base, ended) in ended {
             report.add(&base.name, ended, base.counters.snapshot());
         }
+        self.surroundings.connector.forget_unused_buckets();
         Ok(report)
     }
 

@@ -59,6 +59,11 @@ impl Buckets {
         Ok(Bucket::new(self.keep(shared), true))
     }
 
+    /// Gives back the handles that nobody holds. A bucket that is used again is asked about again.
+    pub(crate) fn forget_unused(&self) {
+        locked(&self.handles).retain(|_, shared| Arc::strong_count(shared) > 1);
+    }
+
     fn handle(&self, name: &str) -> Arc<Shared> {
         let api = Api { connection: self.connection.clone(), bucket: name.to_owned() };
         let settings = self.configured.get(name).cloned().unwrap_or_default();
