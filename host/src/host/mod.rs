@@ -118,7 +118,8 @@ impl Host {
     /// The new version is loaded, checked and started beside the old one. Then it takes over what waits in the guest's
     /// queue; subscriptions that both want stay, new ones have begun, and those that only the old one wants are ended. What
     /// the old one has in hand it finishes, within `drain_timeout`; then it is stopped. Each message is handled by one
-    /// version. Where a new subscription covers subjects that an old one covers too, both deliver for a moment.
+    /// version. Where a new subscription covers subjects that an old one covers too, both deliver for a moment. A canary of the
+    /// old version ends with it; the one that the settings name begins.
     ///
     /// Returns how the old version ended. While both are there, both need their `instances.max`.
     ///
