@@ -136,7 +136,9 @@ impl Slot {
 
     /// Why there is no canary to do something with.
     pub(super) fn no_canary(&self) -> ChangeError {
-        let taken_out = self.canary_taken_out.clone();
+        // It may be on its way out.
+        let failed = self.canary.as_ref().and_then(Canary::why_taken_out);
+        let taken_out = failed.or_else(|| self.canary_taken_out.clone());
         ChangeError::NoCanary { name: self.base.name.to_string(), taken_out }
     }
 }

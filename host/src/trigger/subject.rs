@@ -230,11 +230,6 @@ impl Subjects {
         Ok(())
     }
 
-    pub(super) async fn end(&self, key: &Key) -> Result<(), Error> {
-        let _turn = self.changes.lock().await;
-        self.end_in_turn(key).await
-    }
-
     /// Ends a subscription, unless this version, or one after it, has come to want it.
     pub(super) async fn end_unless(&self, key: &Key, version: u32) -> Result<(), Error> {
         let _turn = self.changes.lock().await;

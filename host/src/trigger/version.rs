@@ -115,7 +115,8 @@ impl Subscriptions for VersionSubjects {
             let noted = self.note(|wanted| {
                 wanted.remove(&key);
             })?;
-            if noted { Ok(()) } else { self.subjects.end(&key).await }
+            // A successor may have come to want it meanwhile.
+            if noted { Ok(()) } else { self.subjects.end_unless(&key, self.version + 1).await }
         })
     }
 }
