@@ -262,6 +262,7 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
+    eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
     let none = wharf(&server, &["guests", "promote", "p"]).await?;
     assert!(none.stderr.contains("the last one was taken out: version 6, "), "{}", none.stderr);
     let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;

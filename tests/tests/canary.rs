@@ -180,7 +180,7 @@ async fn a_canary_that_fails_too_often_is_taken_out_under_load_and_no_message_is
     ensure!((2..=9).contains(&answers.failed) && answers.by_canary == 0, "{answers:?}");
     let info = place.info()?;
     let why = info.canary_taken_out.context("it says why")?;
-    ensure!(why.contains("more than max_failure = 0.01 of 100") && why.contains("version 2"), "{why}");
+    ensure!(why.contains("and of 100 1 may (max_failure = 0.01)") && why.contains("version 2"), "{why}");
     assert_eq!(info.stats.canaries_taken_out, 1);
     assert_eq!(
         (info.stats.handled, info.stats.trapped, info.stats.dropped),

@@ -131,7 +131,8 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
     }
     let Details { host, guest, subscribe, may_subscribe, publish, request, buckets, .. } = details;
     let buckets: Vec<_> = buckets.iter().map(|(name, access)| format!("{name} ({access})")).collect();
-    let stats: Vec<_> = guest.stats.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let happened = guest.stats.iter().filter(|(_, count)| **count > 0);
+    let stats: Vec<_> = happened.map(|(name, count)| format!("{name} {count}")).collect();
     let rows = [
         ("host", host),
         ("guest", guest.name),

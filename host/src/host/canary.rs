@@ -65,9 +65,10 @@ impl Canary {
         let seen = u64::from(window.get()).min(handled + failed);
         self.trial.has_failed().then(|| {
             format!(
-                "version {}, {component}: {recently_failed} of its last {seen} messages failed, more than \
-                 max_failure = {} of {window}",
+                "version {}, {component}: {recently_failed} of its last {seen} messages failed, and of {window} {} may \
+                 (max_failure = {})",
                 self.version.number(),
+                self.settings.most_failures(),
                 max_failure.get()
             )
         })
