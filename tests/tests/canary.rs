@@ -437,39 +437,3 @@ async fn a_guest_with_a_canary_handles_all_that_had_arrived_when_it_goes() -> Re
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn a_subscription_that_a_new_version_makes_at_once_stays() -> Result<()> {
-    let mut settings = GuestSettings::new(component("probe")?);
-    settings.subscribe = vec![SUBJECT.into()];
-    settings.may_subscribe = vec!["own".into()];
-    settings.request = vec!["gate".into()];
-    settings.instances.max = 1.try_into()?;
-    settings.limits.time = PATIENCE;
-    let place = Place::start(settings.clone()).await?;
-    let mut gate = place.client.subscribe("gate").await?;
-    let subscribes = step(json!({ "do": "subscribe", "subject": "own" }));
-    place.client.request(SUBJECT, subscribes.clone()).await?;
-    for version in 2..40 {
-        // The old version is busy; what subscribes itself waits for the new one, which takes it at once.
-        let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
-        place.client.publish(SUBJECT, step(asks)).await?;
-        let asked = soon("it asks", gate.next()).await?.context("the gate is closed")?;
-        let subscribing = place.client.request(SUBJECT, subscribes.clone());
-        let replacing = async {
-            eventually("one waits", || place.host.guests()[0].queued == 1).await?;
-            settings.config.insert("version".to_owned(), version.to_string());
-            anyhow::Ok(place.host.replace("guest", settings.clone()).await?)
-        };
-        let go_on = async {
-            let subscribed = subscribing.await?;
-            place.client.publish(asked.reply.context("a reply subject")?, "go on".into()).await?;
-            anyhow::Ok(subscribed)
-        };
-        let (report, subscribed) = tokio::join!(replacing, go_on);
-        ensure!(report?.is_clean());
-        assert_eq!(serde_json::from_slice::<Value>(&subscribed?.payload)?, json!({ "ok": null }));
-        ensure!(place.is_canary("own").await?, "version {version} hears what it has subscribed itself to");
-    }
-    Ok(())
-}

@@ -252,6 +252,50 @@ async fn a_guest_unloaded_under_load_handles_what_had_arrived() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_subscription_that_a_new_version_makes_at_once_stays() -> Result<()> {
+    let mut settings = version(1)?;
+    settings.may_subscribe = vec!["own.*".into()];
+    settings.request = vec!["gate".into()];
+    settings.instances.max = 1.try_into()?;
+    settings.limits.time = PATIENCE;
+    let probe = Probe::start(|_, started, _| *started = settings.clone()).await?;
+    let mut gate = probe.client.subscribe("gate").await?;
+    // Ending what the old version wants takes a while. Meanwhile the new one has come to want what is ended last.
+    let mut steps = vec![json!({ "do": "subscribe", "subject": "own.z" })];
+    steps.extend((10..40).map(|number| json!({ "do": "subscribe", "subject": format!("own.{number}") })));
+    let subscribes = bytes::Bytes::from(json!({ "do": "all", "steps": steps }).to_string());
+    probe.client.request("probe", subscribes.clone()).await?;
+    for number in 2..12 {
+        settings.config.insert("version".to_owned(), number.to_string());
+        // The old version is busy; what subscribes itself waits for the new one, which takes it at once.
+        let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
+        probe.client.publish("probe", asks.to_string().into()).await?;
+        let asked = gate.next().await.context("the gate is closed")?;
+        let subscribing = probe.client.request("probe", subscribes.clone());
+        let replacing = async {
+            eventually("one waits", || probe.host.guests()[0].queued == 1).await?;
+            anyhow::Ok(probe.host.replace("probe", settings.clone()).await?)
+        };
+        let go_on = async {
+            let subscribed = subscribing.await?;
+            probe.client.publish(asked.reply.context("a reply subject")?, "go on".into()).await?;
+            anyhow::Ok(subscribed)
+        };
+        let (report, subscribed) = tokio::join!(replacing, go_on);
+        ensure!(report?.is_clean());
+        let answer: Value = serde_json::from_slice(&subscribed?.payload)?;
+        ensure!(
+            answer["ok"].as_array().is_some_and(|all| all.iter().all(|one| one.get("ok").is_some())),
+            "{answer}"
+        );
+        for subject in ["own.z", "own.10", "own.39"] {
+            assert_eq!(answering(&probe, subject).await?, number.to_string(), "{subject}");
+        }
+    }
+    Ok(())
+}
+
 /// What of this process is in memory, in KiB.
 fn resident_kib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
