@@ -79,7 +79,7 @@ impl<T> Queue<T> {
     }
 
     /// From here on this share of what comes in, from 0 to 1, is for the readers that are returned. What does not fit into
-    /// the same share of the bounds is for the others. There is one such lane: another one ends.
+    /// the same share of the bounds, or half of them, is for the others. There is one such lane: another one ends.
     pub(crate) fn split_off(&self, share: f64) -> Reader {
         let mut state = self.state();
         let ended = state.join_side();
@@ -232,9 +232,13 @@ impl<T> State<T> {
         if let Some((lane, share)) = &mut self.side
             && share.takes_next()
         {
-            let fits = lane.items.len() < share.of(self.most_items)
-                && lane.bytes.saturating_add(bytes) <= share.of(self.most_bytes);
-            if fits || lane.items.is_empty() {
+            // Whatever the share, half of the room is the main lane's.
+            let (half_items, half_bytes) = (self.most_items / 2, self.most_bytes / 2);
+            let most_items = share.of(self.most_items).clamp(1.min(half_items), half_items);
+            let fits = lane.items.len() < most_items
+                && (lane.items.is_empty()
+                    || lane.bytes.saturating_add(bytes) <= share.of(self.most_bytes).min(half_bytes));
+            if fits && bytes <= half_bytes {
                 return lane;
             }
         }
@@ -327,6 +331,21 @@ mod tests {
             queue.push(item, 1).expect("there is room");
         }
         assert_eq!(queue.len_for(side), 10, "a tenth of the bound");
+    }
+
+    #[test]
+    fn a_lane_leaves_room_to_the_others_whatever_its_share() {
+        let (queue, main) = queue(4, 100);
+        let side = queue.split_off(1.0);
+        (0..4).for_each(|item| queue.push(item, 1).expect("there is room"));
+        assert_eq!(queue.len_for(side), 2, "half of the room");
+        assert_eq!((taken(&queue, main), taken(&queue, side)), (vec![2, 3], vec![0, 1]));
+        queue.push(4, 60).expect("there is room");
+        assert_eq!(queue.len_for(side), 0, "too large to wait beside others");
+        let (single, main) = self::queue(1, 100);
+        let side = single.split_off(1.0);
+        single.push(1, 1).expect("there is room");
+        assert_eq!((taken(&single, main), single.len_for(side)), (vec![1], 0));
     }
 
     #[test]

@@ -26,10 +26,10 @@ pub struct CanarySettings {
     pub component: ComponentSource,
     /// How much of the guest's messages it gets. Of any number of messages in a row it is this part, within a few messages.
     pub share: Ratio,
-    /// How much of its last [`CanarySettings::window`] messages may fail: be retried, rejected, end in a trap or run past
-    /// their time. With one more it is taken out.
+    /// How much of its last [`CanarySettings::window`] messages may fail: be retried, rejected, end in a trap, run past
+    /// their time or get no instance. With one more it is taken out.
     pub max_failure: Ratio,
-    /// Of how many messages, its last ones, the failures are counted. Up to 1,000,000.
+    /// Of how many messages, its last ones, the failures are counted. More than 1,000,000 are as many.
     pub window: NonZeroU32,
 }
 
@@ -40,11 +40,16 @@ impl CanarySettings {
         Self { component: component.into(), share: Ratio(0.05), max_failure: Ratio(0.01), window: HUNDRED }
     }
 
+    /// Of how many messages the failures are counted.
+    pub(crate) fn window(&self) -> u32 {
+        self.window.get().min(LONGEST_WINDOW)
+    }
+
     /// How many messages of the window may fail.
     pub(crate) fn most_failures(&self) -> u32 {
         // What is a whole number in decimals, 29 % of 100, must not be a little less in binary.
         const ROUNDING: f64 = 1e-6;
-        let most = f64::from(self.window.get()) * self.max_failure.get() + ROUNDING;
+        let most = f64::from(self.window()) * self.max_failure.get() + ROUNDING;
         // Between 0 and the window.
         most as u32
     }

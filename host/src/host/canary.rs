@@ -21,7 +21,7 @@ pub(super) struct Canary {
 impl Canary {
     /// From here on it gets its share of the guest's messages.
     pub(super) fn begin(candidate: Candidate, base: &Base, settings: CanarySettings) -> Self {
-        let window = settings.window.get();
+        let window = settings.window();
         let trial = Arc::new(Trial::new(window, settings.most_failures(), Arc::clone(&base.canary_failure)));
         let version = candidate.into_trial(base, settings.share.get(), Arc::clone(&trial));
         Self { version, trial, settings, failure_is_told: false }
@@ -43,7 +43,7 @@ impl Canary {
             version: self.version.number(),
             share: self.settings.share,
             max_failure: self.settings.max_failure,
-            window: self.settings.window.get(),
+            window: self.settings.window(),
             handled,
             failed,
             recently_failed,
@@ -60,9 +60,10 @@ impl Canary {
 
     /// Why it was taken out, if it has been.
     fn why_taken_out(&self) -> Option<String> {
-        let CanarySettings { component, max_failure, window, .. } = &self.settings;
+        let CanarySettings { component, max_failure, .. } = &self.settings;
+        let window = self.settings.window();
         let Figures { handled, failed, recently_failed } = self.trial.figures();
-        let seen = u64::from(window.get()).min(handled + failed);
+        let seen = u64::from(window).min(handled + failed);
         self.trial.has_failed().then(|| {
             format!(
                 "version {}, {component}: {recently_failed} of its last {seen} messages failed, and of {window} {} may \
@@ -96,21 +97,40 @@ impl Guests {
         if slot.canary.is_some() { Ok(()) } else { Err(slot.no_canary()) }
     }
 
-    /// Takes out the versions on trial that fail too often, until the host stops.
-    pub(super) async fn judge_canaries(self: Arc<Self>) {
+    /// Takes out the versions on trial that fail too often, until the host stops. They get no messages any more: that is
+    /// told at once, and they are ended when it is their turn. Returns how those ended that were still at it then.
+    pub(super) async fn judge_canaries(self: Arc<Self>) -> DrainReport {
+        let mut has_failed = false;
         loop {
             tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => return,
-                () = self.canary_failure.notified() => self.take_out_failed().await,
+                () = self.stopping.cancelled() => return DrainReport::default(),
+                () = self.canary_failure.notified(), if !has_failed => {}
+                () = std::future::ready(()), if has_failed => {}
+            }
+            has_failed = false;
+            self.slots().values_mut().for_each(Slot::tell_failure);
+            let mut taking_out = std::pin::pin!(self.take_out_failed());
+            let report = loop {
+                tokio::select! {
+                    report = &mut taking_out => break report,
+                    () = self.canary_failure.notified() => {
+                        has_failed = true;
+                        self.slots().values_mut().for_each(Slot::tell_failure);
+                    }
+                }
+            };
+            if self.stopping.is_cancelled() {
+                return report;
+            }
+            for problem in report.into_problems() {
+                tracing::warn!("while a canary was taken out: {problem}");
             }
         }
     }
 
-    /// They get no messages any more: that is told at once. They are ended when it is their turn.
-    async fn take_out_failed(&self) {
-        self.slots().values_mut().for_each(Slot::tell_failure);
-        let Ok(_turn) = self.turn().await else { return };
+    async fn take_out_failed(&self) -> DrainReport {
+        let Ok(_turn) = self.turn().await else { return DrainReport::default() };
         let failed = |slot: &Slot| slot.canary.as_ref().is_some_and(|canary| canary.trial.has_failed());
         let changes = {
             let slots = self.slots();
@@ -118,15 +138,13 @@ impl Guests {
             names.map(Change::EndCanary).collect()
         };
         // Where the host stops meanwhile, they are ended with it.
-        let Ok(report) = self.carry_out(changes).await else { return };
-        for problem in report.into_problems() {
-            tracing::warn!("while a canary was taken out: {problem}");
-        }
+        self.carry_out(changes).await.unwrap_or_default()
     }
 }
 
 impl Slot {
-    fn tell_failure(&mut self) {
+    /// Says once that its canary has failed, if it has.
+    pub(super) fn tell_failure(&mut self) {
         let Some(canary) = self.canary.as_mut().filter(|canary| !canary.failure_is_told) else { return };
         let Some(why) = canary.why_taken_out() else { return };
         canary.failure_is_told = true;

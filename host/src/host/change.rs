@@ -300,6 +300,8 @@ impl Ready {
 
 impl Slot {
     fn end_canary(&mut self) -> Option<Leaving> {
+        // It may have failed a moment ago.
+        self.tell_failure();
         let canary = self.canary.take()?;
         let settled = canary.version.settled();
         Some(Leaving { base: self.base.clone(), version: canary.leave(&self.base), settled })
@@ -314,7 +316,7 @@ async fn begin(base: &Base, own: &VersionSubjects) -> Result<Gate, ChangeError> 
 
 /// The version has its guest's queue. From here on the subscriptions, too, are as it wants them.
 async fn come_into_service(base: &Base, own: &VersionSubjects, gate: Gate) {
-    base.subjects.adopt(&own.come_into_service(), own.version()).await;
+    base.subjects.adopt(|| own.come_into_service(), &gate).await;
     gate.open();
     base.subjects.end_before(own.version()).await;
 }

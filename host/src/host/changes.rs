@@ -124,19 +124,25 @@ impl Following {
     fn outdated(&mut self) -> Vec<String> {
         let objects = self.guests.objects();
         self.told.retain(|told, _| objects.iter().any(|object| object.told() == *told));
+        let is_other = |object: &&RunningObject| {
+            let latest = self.latest.get(&(object.bucket.clone(), object.name.clone()));
+            latest.is_some_and(|latest| object.digest != *latest)
+        };
+        let others: BTreeSet<Told> = objects.iter().filter(is_other).map(RunningObject::told).collect();
         let mut found = Vec::new();
         for object in objects {
             let told = object.told();
             let Some(latest) = self.latest.get(&(object.bucket, object.name)) else { continue };
             if object.digest == *latest {
-                // A way back to it, too, is news.
-                self.told.remove(&told);
+                // A way back to it, too, is news. A guest's canary may be the same object, of another version.
+                if !others.contains(&told) {
+                    self.told.remove(&told);
+                }
             } else if self.told.get(&told) != Some(latest) {
                 self.told.insert(told, latest.clone());
                 found.push(object.guest);
             }
         }
-        // A guest's canary may be the same object.
         found.dedup();
         found
     }

@@ -247,6 +247,10 @@ impl Guests {
     /// Drains these. The connection stays open.
     pub(super) async fn end(&self, slots: Vec<Slot>, deadline: Instant) -> DrainReport {
         let mut report = DrainReport::default();
+        if slots.is_empty() {
+            return report;
+        }
+        let queues: Vec<_> = slots.iter().map(|slot| Arc::clone(&slot.base.queue)).collect();
         let leaving: Vec<_> = slots.iter().map(Slot::settled).collect();
         let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers())).await.concat();
         let left = deadline.saturating_duration_since(Instant::now());
@@ -266,6 +270,8 @@ impl Guests {
         for (base, ended) in join_all(ends).await {
             report.add(&base.name, ended, base.counters.snapshot());
         }
+        // What a canary that failed at the very end gave back, when nobody was left to take it.
+        report.abandoned += queues.iter().map(|queue| queue.len() as u64).sum::<u64>();
         report
     }
 }

@@ -216,7 +216,8 @@ impl Guests {
 impl From<&Slot> for Current {
     fn from(slot: &Slot) -> Self {
         let Slot { base, version, canary, latest, asked, .. } = slot;
-        let canary = canary.as_ref();
+        // One that has failed is on its way out.
+        let canary = canary.as_ref().filter(|canary| !canary.trial.has_failed());
         Self {
             base: base.clone(),
             latest: *latest,

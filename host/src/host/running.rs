@@ -110,7 +110,7 @@ struct Running {
     guests: Arc<Guests>,
     service: Option<Service>,
     /// What takes out the canaries that fail.
-    judge: JoinHandle<()>,
+    judge: JoinHandle<DrainReport>,
     drain_timeout: Duration,
     /// What sends traces to their collector, if there is one.
     exporter: Option<Exporter>,
@@ -193,7 +193,14 @@ impl Running {
             service.finish(deadline.max(Instant::now() + LAST_ANSWERS)).await;
         }
         // It has been told to end, and waits for nothing but its turn.
-        report.problems.extend(self.judge.await.err().map(|panicked| panicked.to_string()));
+        match self.judge.await {
+            Ok(taken_out) => {
+                report.finished += taken_out.finished;
+                report.abandoned += taken_out.abandoned;
+                report.problems.extend(taken_out.problems);
+            }
+            Err(panicked) => report.problems.push(panicked.to_string()),
+        }
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
         let last_spans = async {
             if let Some(exporter) = self.exporter {

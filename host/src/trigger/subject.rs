@@ -43,6 +43,22 @@ const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Subscriptions of one guest. Each costs the host and the server memory, and a guest may begin them by itself.
 const MOST_SUBSCRIPTIONS: usize = 1000;
 
+/// There would be more than [`MOST_SUBSCRIPTIONS`].
+fn too_many() -> Error {
+    Error::Unavailable(format!(
+        "a guest has at most {MOST_SUBSCRIPTIONS} subscriptions: end some, or subscribe with a wildcard"
+    ))
+}
+
+/// Notes a subscription that is to begin later.
+pub(super) fn want(wanted: &mut Wanted, key: &Key, prefix_bytes: usize) -> Result<(), Error> {
+    if wanted.len() >= MOST_SUBSCRIPTIONS && !wanted.contains_key(key) {
+        return Err(too_many());
+    }
+    wanted.entry(key.clone()).or_insert(prefix_bytes);
+    Ok(())
+}
+
 /// A subscription, by the subject as it travels and the queue group.
 pub(crate) type Key = (String, Option<String>);
 
@@ -94,6 +110,8 @@ struct Subscription {
     prefix_bytes: Arc<AtomicUsize>,
     /// The newest version that wants it.
     version: u32,
+    /// What the version in service last said of it.
+    in_service: Option<Claim>,
     /// Somebody has begun to end it. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
     ending: bool,
 }
@@ -144,21 +162,49 @@ impl Subjects {
         Ok(gate)
     }
 
-    /// Ends what was begun behind a gate. What has arrived on it is nobody's.
+    /// Ends what was begun behind a gate. What has arrived on it is nobody's. What the version in service has come to want
+    /// meanwhile begins anew.
     pub(crate) async fn take_back(&self, gate: Gate) {
-        let Gate { opener, begun, version } = gate;
+        let Gate { opener, begun, .. } = gate;
         drop(opener);
-        self.end_all(begun, version + 1).await;
+        let _turn = self.changes.lock().await;
+        for key in begun {
+            let in_service =
+                self.open.lock().await.get(&key).and_then(|subscription| subscription.in_service);
+            self.ended(&key, self.end_in_turn(&key).await);
+            if let Some(claim) = in_service {
+                self.begun(&key, self.subscribe_in_turn(&key, claim, Entry::Open).await);
+            }
+        }
     }
 
-    /// A version is in service: what it wants is its own now, and begun again where the one before has ended it since.
-    pub(crate) async fn adopt(&self, wanted: &Wanted, version: u32) {
-        for (key, prefix_bytes) in wanted {
-            let claim = Claim { version, prefix_bytes: *prefix_bytes };
-            if let Err(error) = self.begin(key, claim, Entry::Open).await {
-                let guest = &self.source.guest;
-                tracing::error!(%guest, subject = key.0, "the guest is no longer subscribed: {error}");
-            }
+    /// A version is in service: what it wants now is its own, and begun again where the one before has ended it since. What
+    /// was begun for it, and it does not want any more, ends.
+    ///
+    /// All in one turn: what it asks for from then on comes after.
+    pub(crate) async fn adopt(&self, wanted: impl FnOnce() -> Wanted, gate: &Gate) {
+        let _turn = self.changes.lock().await;
+        let wanted = wanted();
+        for (key, prefix_bytes) in &wanted {
+            let claim = Claim { version: gate.version, prefix_bytes: *prefix_bytes };
+            self.begun(key, self.begin_in_turn(key, claim, Entry::Open).await.map(drop));
+        }
+        for key in gate.begun.iter().filter(|key| !wanted.contains_key(*key)) {
+            self.ended(key, self.end_in_turn(key).await);
+        }
+    }
+
+    fn begun(&self, (subject, _): &Key, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let guest = &self.source.guest;
+            tracing::error!(%guest, subject, "the guest is no longer subscribed: {error}");
+        }
+    }
+
+    fn ended(&self, (subject, _): &Key, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let guest = &self.source.guest;
+            tracing::warn!(%guest, subject, "messages on their way may be lost: {error}");
         }
     }
 
@@ -166,24 +212,20 @@ impl Subjects {
     pub(crate) async fn end_before(&self, version: u32) {
         let open = self.open.lock().await;
         let old = open.iter().filter(|(_, subscription)| subscription.version < version);
-        let keys = old.map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = old.map(|(key, _)| key.clone()).collect();
         drop(open);
-        self.end_all(keys, version).await;
-    }
-
-    /// Ends these, unless this version, or one after it, has come to want them.
-    async fn end_all(&self, keys: Vec<Key>, version: u32) {
         for key in keys {
-            if let Err(error) = self.end_unless(&key, version).await {
-                let guest = &self.source.guest;
-                tracing::warn!(%guest, subject = key.0, "messages on their way may be lost: {error}");
-            }
+            self.ended(&key, self.end_unless(&key, version).await);
         }
     }
 
     /// Begins a subscription, unless it is there. True if it was not.
     pub(super) async fn begin(&self, key: &Key, claim: Claim, entry: Entry) -> Result<bool, Error> {
         let _turn = self.changes.lock().await;
+        self.begin_in_turn(key, claim, entry).await
+    }
+
+    async fn begin_in_turn(&self, key: &Key, claim: Claim, entry: Entry) -> Result<bool, Error> {
         let ending = self.open.lock().await.get_mut(key).map(|subscription| {
             if !subscription.ending && matches!(entry, Entry::Open) {
                 subscription.claim(claim);
@@ -195,18 +237,16 @@ impl Subjects {
             Some(true) => self.end_in_turn(key).await?,
             None => {}
         }
-        self.begin_in_turn(key, claim, entry).await.map(|()| true)
+        self.subscribe_in_turn(key, claim, entry).await.map(|()| true)
     }
 
-    async fn begin_in_turn(&self, key: &Key, claim: Claim, entry: Entry) -> Result<(), Error> {
+    async fn subscribe_in_turn(&self, key: &Key, claim: Claim, entry: Entry) -> Result<(), Error> {
         let mut open = self.open.lock().await;
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Unavailable("the guest is being stopped".into()));
         }
         if open.len() >= MOST_SUBSCRIPTIONS {
-            return Err(Error::Unavailable(format!(
-                "a guest has at most {MOST_SUBSCRIPTIONS} subscriptions: end some, or subscribe with a wildcard"
-            )));
+            return Err(too_many());
         }
         let (subject, queue) = key.clone();
         if is_reserved(&subject) {
@@ -220,13 +260,14 @@ impl Subjects {
             source: Arc::clone(&self.source),
         };
         let prefix_bytes = Arc::clone(&mover.prefix_bytes);
-        let gate = match entry {
-            Entry::Behind(gate) => Some(gate),
-            Entry::Open => None,
+        let (gate, in_service) = match entry {
+            Entry::Behind(gate) => (Some(gate), None),
+            Entry::Open => (None, Some(claim)),
         };
         let mover = self.source.connection.runtime().spawn(mover.run(inbound, gate));
-        let version = claim.version;
-        open.insert(key.clone(), Subscription { stopper, mover, prefix_bytes, version, ending: false });
+        let (version, ending) = (claim.version, false);
+        let subscription = Subscription { stopper, mover, prefix_bytes, version, in_service, ending };
+        open.insert(key.clone(), subscription);
         Ok(())
     }
 
@@ -275,6 +316,7 @@ impl Subjects {
 impl Subscription {
     /// A version in service wants it. One that was replaced may still say so for a moment.
     fn claim(&mut self, claim: Claim) {
+        self.in_service = Some(claim);
         if claim.version >= self.version {
             self.version = claim.version;
             self.prefix_bytes.store(claim.prefix_bytes, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
 
-use super::subject::{Claim, Entry, Key, Subjects};
+use super::subject::{Claim, Entry, Key, Subjects, want};
 use crate::config::SubscriptionSettings;
 use crate::error::Error;
 use crate::imports::{Changed, Subscriptions};
@@ -72,12 +72,9 @@ impl VersionSubjects {
     }
 
     /// What it asks for is done at once (false), or has been noted or refused.
-    fn note(&self, change: impl FnOnce(&mut Wanted)) -> Result<bool, Error> {
+    fn note(&self, change: impl FnOnce(&mut Wanted) -> Result<(), Error>) -> Result<bool, Error> {
         match &mut *self.phase() {
-            Phase::Waiting(wanted) => {
-                change(wanted);
-                Ok(true)
-            }
+            Phase::Waiting(wanted) => change(wanted).map(|()| true),
             Phase::InService => Ok(false),
             Phase::Retired => Err(Error::Unavailable("this version of the guest has been replaced".into())),
         }
@@ -93,14 +90,12 @@ impl Subscriptions for VersionSubjects {
         Box::pin(async move {
             let key = (subject.to_string(), queue);
             let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
-            let noted = self.note(|wanted| {
-                wanted.entry(key.clone()).or_insert(prefix_bytes);
-            })?;
+            let noted = self.note(|wanted| want(wanted, &key, prefix_bytes))?;
             if !noted {
                 let claim = Claim { version: self.version, prefix_bytes };
                 let is_new = self.subjects.begin(&key, claim, Entry::Open).await?;
                 // It may have been retired meanwhile: then nobody wants what it has just begun, but its successor.
-                if let (true, Err(retired)) = (is_new, self.note(|_| {})) {
+                if let (true, Err(retired)) = (is_new, self.note(|_| Ok(()))) {
                     self.subjects.end_unless(&key, self.version + 1).await?;
                     return Err(retired);
                 }
@@ -114,6 +109,7 @@ impl Subscriptions for VersionSubjects {
             let key = (subject.to_string(), queue);
             let noted = self.note(|wanted| {
                 wanted.remove(&key);
+                Ok(())
             })?;
             // A successor may have come to want it meanwhile.
             if noted { Ok(()) } else { self.subjects.end_unless(&key, self.version + 1).await }

@@ -59,9 +59,15 @@ impl Buckets {
         Ok(Bucket::new(self.keep(shared), true))
     }
 
-    /// Gives back the handles that nobody holds. A bucket that is used again is asked about again.
+    /// Gives back the handles that nobody holds. A bucket that is used again is asked about again. What one was made with
+    /// that a program has described is kept: it may have to be made again.
     pub(crate) fn forget_unused(&self) {
-        locked(&self.handles).retain(|_, shared| Arc::strong_count(shared) > 1);
+        let is_described = |name: &str, shared: &Shared| {
+            let configured = self.configured.get(name).cloned().unwrap_or_default();
+            *locked(&shared.settings) != configured
+        };
+        locked(&self.handles)
+            .retain(|name, shared| Arc::strong_count(shared) > 1 || is_described(name, shared));
     }
 
     fn handle(&self, name: &str) -> Arc<Shared> {
