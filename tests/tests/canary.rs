@@ -456,3 +456,27 @@ async fn what_a_canary_may_want_to_hear_has_the_bound_of_a_guest_in_service() ->
     ensure!(place.is_canary("own.998").await?);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_had_in_hand() -> Result<()> {
+    let mut settings = guest(1.0)?;
+    settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(0.0).context("a part")?;
+    settings.request = vec!["gate".into()];
+    settings.limits.time = PATIENCE;
+    let Place { _server, host, client } = Place::start(settings).await?;
+    let mut gate = client.subscribe("gate").await?;
+    let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
+    client.publish(SUBJECT, step(asks)).await?;
+    let held = soon("it asks", gate.next()).await?.context("the gate is closed")?;
+    ensure!(client.request(SUBJECT, step(json!({ "do": "trap" }))).await?.headers.is_some(), "it fails");
+    eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
+    let stopping = tokio::spawn(host.shutdown());
+    // The guest is unsubscribed before the canary has ended.
+    let unsubscribed = async { while client.request(SUBJECT, say("x")).await.is_ok() {} };
+    soon("the guest is unsubscribed", unsubscribed).await?;
+    client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    let report = soon("it stops", stopping).await??;
+    let stats = report.guests["guest"];
+    ensure!(report.is_clean() && stats.handled + stats.trapped == stats.received, "{report:?}");
+    Ok(())
+}

@@ -98,7 +98,7 @@ impl Guests {
     }
 
     /// Takes out the versions on trial that fail too often, until the host stops. They get no messages any more: that is
-    /// told at once, and they are ended when it is their turn. Returns how those ended that were still at it then.
+    /// told at once, and they end when it is their turn. Returns how those ended that were still at it then.
     pub(super) async fn judge_canaries(self: Arc<Self>) -> DrainReport {
         let mut has_failed = false;
         loop {
@@ -128,21 +128,13 @@ impl Guests {
             }
         }
     }
-
-    async fn take_out_failed(&self) -> DrainReport {
-        let Ok(_turn) = self.turn().await else { return DrainReport::default() };
-        let failed = |slot: &Slot| slot.canary.as_ref().is_some_and(|canary| canary.trial.has_failed());
-        let changes = {
-            let slots = self.slots();
-            let names = slots.iter().filter(|(_, slot)| failed(slot)).map(|(name, _)| name.clone());
-            names.map(Change::EndCanary).collect()
-        };
-        // Where the host stops meanwhile, they are ended with it.
-        self.carry_out(changes).await.unwrap_or_default()
-    }
 }
 
 impl Slot {
+    pub(super) fn has_failed_canary(&self) -> bool {
+        self.canary.as_ref().is_some_and(|canary| canary.trial.has_failed())
+    }
+
     /// Says once that its canary has failed, if it has.
     pub(super) fn tell_failure(&mut self) {
         let Some(canary) = self.canary.as_mut().filter(|canary| !canary.failure_is_told) else { return };

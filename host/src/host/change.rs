@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::canary::Canary;
 use super::guests::{Asked, Base, Guests, Slot};
@@ -119,16 +120,21 @@ impl Guests {
             }
             going.iter().filter_map(|name| slots.remove(name)).collect()
         };
-        let ends = leaving.into_iter().map(async |Leaving { base, version, settled }| {
-            let ended = version.end(settled, deadline).await;
-            (base, ended)
-        });
-        let (ended, mut report) = tokio::join!(join_all(ends), self.end(gone, deadline));
-        for (base, ended) in ended {
-            report.add(&base.name, ended, base.counters.snapshot());
-        }
+        let (mut report, gone) = tokio::join!(end_all(leaving, deadline), self.end(gone, deadline));
+        report.merge(gone);
         self.surroundings.connector.forget_unused_buckets();
         Ok(report)
+    }
+
+    /// Ends the canaries that have failed. Only their leaving needs the turn: nothing has to wait for what they have in hand.
+    pub(super) async fn take_out_failed(&self) -> DrainReport {
+        let leaving: Vec<_> = {
+            let Ok(_turn) = self.turn().await else { return DrainReport::default() };
+            let mut slots = self.slots();
+            let failed = slots.values_mut().filter(|slot| slot.has_failed_canary());
+            failed.filter_map(Slot::end_canary).collect()
+        };
+        end_all(leaving, self.drain_deadline()).await
     }
 
     /// Starts a version of each, all at once.
@@ -306,6 +312,19 @@ impl Slot {
         let settled = canary.version.settled();
         Some(Leaving { base: self.base.clone(), version: canary.leave(&self.base), settled })
     }
+}
+
+/// Waits until these have handled what is theirs, and reports how they ended.
+async fn end_all(leaving: Vec<Leaving>, deadline: Instant) -> DrainReport {
+    let ends = leaving.into_iter().map(async |Leaving { base, version, settled }| {
+        let ended = version.end(settled, deadline).await;
+        (base, ended)
+    });
+    let mut report = DrainReport::default();
+    for (base, ended) in join_all(ends).await {
+        report.add(&base.name, ended, base.counters.snapshot());
+    }
+    report
 }
 
 /// Begins what a version wants to be subscribed to, behind a gate.

@@ -40,6 +40,20 @@ impl DrainReport {
         self.guests.insert(name.to_owned(), stats);
     }
 
+    /// Adds what ended beside it.
+    pub(super) fn merge(&mut self, other: Self) {
+        let Self { finished, abandoned, returned, guests, problems } = other;
+        self.finished += finished;
+        self.abandoned += abandoned;
+        self.returned += returned;
+        for (name, stats) in guests {
+            // Counts only grow: the larger ones were read later.
+            let later = self.guests.entry(name).or_default();
+            *later = stats.max(*later);
+        }
+        self.problems.extend(problems);
+    }
+
     /// What went wrong, in words, with what was abandoned.
     pub(super) fn into_problems(self) -> Vec<String> {
         let mut problems = self.problems;

@@ -194,11 +194,7 @@ impl Running {
         }
         // It has been told to end, and waits for nothing but its turn.
         match self.judge.await {
-            Ok(taken_out) => {
-                report.finished += taken_out.finished;
-                report.abandoned += taken_out.abandoned;
-                report.problems.extend(taken_out.problems);
-            }
+            Ok(taken_out) => report.merge(taken_out),
             Err(panicked) => report.problems.push(panicked.to_string()),
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);

@@ -16,7 +16,7 @@ pub(crate) use text::{CanaryFigures, GuestFigures, Snapshot};
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What has happened to one guest since it was loaded. All are counts that only grow.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
         #[non_exhaustive]
         pub struct GuestStats {
             $($(#[$doc])* pub $name: u64,)*
