@@ -100,26 +100,27 @@ impl Guests {
     /// Takes out the versions on trial that fail too often, until the host stops. They get no messages any more: that is
     /// told at once, and they end when it is their turn. Returns how those ended that were still at it then.
     pub(super) async fn judge_canaries(self: Arc<Self>) -> DrainReport {
-        let mut has_failed = false;
         loop {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => return DrainReport::default(),
-                () = self.canary_failure.notified(), if !has_failed => {}
-                () = std::future::ready(()), if has_failed => {}
+                () = self.canary_failure.notified() => {}
             }
-            has_failed = false;
             self.slots().values_mut().for_each(Slot::tell_failure);
+            let mut others = false;
             let mut taking_out = std::pin::pin!(self.take_out_failed());
             let report = loop {
                 tokio::select! {
                     report = &mut taking_out => break report,
                     () = self.canary_failure.notified() => {
-                        has_failed = true;
                         self.slots().values_mut().for_each(Slot::tell_failure);
+                        others = true;
                     }
                 }
             };
+            if others {
+                self.canary_failure.notify_one();
+            }
             if self.stopping.is_cancelled() {
                 return report;
             }
