@@ -41,7 +41,7 @@ impl CanarySettings {
     }
 
     /// Of how many messages the failures are counted.
-    pub(crate) fn window(&self) -> u32 {
+    pub(crate) fn counted(&self) -> u32 {
         self.window.get().min(LONGEST_WINDOW)
     }
 
@@ -49,7 +49,7 @@ impl CanarySettings {
     pub(crate) fn most_failures(&self) -> u32 {
         // What is a whole number in decimals, 29 % of 100, must not be a little less in binary.
         const ROUNDING: f64 = 1e-6;
-        let most = f64::from(self.window()) * self.max_failure.get() + ROUNDING;
+        let most = f64::from(self.counted()) * self.max_failure.get() + ROUNDING;
         // Between 0 and the window.
         most as u32
     }

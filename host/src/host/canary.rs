@@ -21,7 +21,7 @@ pub(super) struct Canary {
 impl Canary {
     /// From here on it gets its share of the guest's messages.
     pub(super) fn begin(candidate: Candidate, base: &Base, settings: CanarySettings) -> Self {
-        let window = settings.window();
+        let window = settings.counted();
         let trial = Arc::new(Trial::new(window, settings.most_failures(), Arc::clone(&base.canary_failure)));
         let version = candidate.into_trial(base, settings.share.get(), Arc::clone(&trial));
         Self { version, trial, settings, failure_is_told: false }
@@ -43,7 +43,7 @@ impl Canary {
             version: self.version.number(),
             share: self.settings.share,
             max_failure: self.settings.max_failure,
-            window: self.settings.window(),
+            window: self.settings.counted(),
             handled,
             failed,
             recently_failed,
@@ -61,7 +61,7 @@ impl Canary {
     /// Why it was taken out, if it has been.
     fn why_taken_out(&self) -> Option<String> {
         let CanarySettings { component, max_failure, .. } = &self.settings;
-        let window = self.settings.window();
+        let window = self.settings.counted();
         let Figures { handled, failed, recently_failed } = self.trial.figures();
         let seen = u64::from(window).min(handled + failed);
         self.trial.has_failed().then(|| {
