@@ -480,3 +480,38 @@ async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_ha
     ensure!(report.is_clean() && stats.handled + stats.trapped == stats.received, "{report:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and_goes_after_it() -> Result<()>
+{
+    let server = TestServer::start("").await?;
+    let mut config = config(&server);
+    for name in ["first", "second"] {
+        let mut settings = guest(1.0)?;
+        settings.subscribe = vec![name.into()];
+        settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(0.0).context("a part")?;
+        settings.request = vec!["gate".into()];
+        settings.limits.time = PATIENCE;
+        config.guests.insert(name.to_owned(), settings);
+    }
+    let host = Host::builder(config).start().await?;
+    let client = server.client().await?;
+    let mut gate = client.subscribe("gate").await?;
+    let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
+    client.publish("first", step(asks)).await?;
+    let held = soon("it asks", gate.next()).await?.context("the gate is closed")?;
+    let taken_out = |at: usize| {
+        let guest = &host.guests()[at];
+        (guest.canary_taken_out.is_some(), guest.canary.is_none())
+    };
+    client.request("first", step(json!({ "do": "trap" }))).await?;
+    eventually("the first is told and leaves", || taken_out(0) == (true, true)).await?;
+    client.request("second", step(json!({ "do": "trap" }))).await?;
+    eventually("the second is told", || taken_out(1).0).await?;
+    assert_eq!(host.stats("second").context("it runs")?.canaries_taken_out, 1);
+    client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    eventually("the second has left", || taken_out(1).1).await?;
+    assert_eq!(client.request("second", say("x")).await?.payload, say("x"), "the version in service answers");
+    ensure!(host.shutdown().await.is_clean());
+    Ok(())
+}

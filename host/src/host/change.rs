@@ -134,7 +134,9 @@ impl Guests {
             let failed = slots.values_mut().filter(|slot| slot.has_failed_canary());
             failed.filter_map(Slot::end_canary).collect()
         };
-        end_all(leaving, self.drain_deadline()).await
+        let report = end_all(leaving, self.drain_deadline()).await;
+        self.surroundings.connector.forget_unused_buckets();
+        report
     }
 
     /// Starts a version of each, all at once.

@@ -9,9 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::guests::{Guests, Surroundings};
 use super::plan::load_files;
@@ -109,8 +109,8 @@ struct Running {
     connection: Connection,
     guests: Arc<Guests>,
     service: Option<Service>,
-    /// What takes out the canaries that fail.
-    judge: JoinHandle<DrainReport>,
+    /// What takes out the canaries that fail. Where a start is given up, it ends with it.
+    judge: AbortOnDropHandle<DrainReport>,
     drain_timeout: Duration,
     /// What sends traces to their collector, if there is one.
     exporter: Option<Exporter>,
@@ -164,7 +164,7 @@ impl Running {
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             service: None,
-            judge: Handle::current().spawn(Arc::clone(&guests).judge_canaries()),
+            judge: AbortOnDropHandle::new(Handle::current().spawn(Arc::clone(&guests).judge_canaries())),
             drain_timeout: settings.drain_timeout,
             exporter,
         };
@@ -192,7 +192,7 @@ impl Running {
             // What was being changed has ended or given up by now.
             service.finish(deadline.max(Instant::now() + LAST_ANSWERS)).await;
         }
-        // It has been told to end, and waits for nothing but its turn.
+        // It ends when what it takes out has ended, by a deadline that is no later than ours.
         match self.judge.await {
             Ok(taken_out) => report.merge(taken_out),
             Err(panicked) => report.problems.push(panicked.to_string()),
