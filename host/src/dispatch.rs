@@ -51,12 +51,22 @@ impl Dispatcher {
     ) -> Self {
         let workers = guest.most_instances();
         let (in_hand, settled) = Default::default();
-        let shared = Arc::new(Shared { guest, queue, reader, trial, in_hand, settled });
+        let shared = Arc::new(Shared {
+            guest,
+            queue,
+            reader,
+            trial,
+            in_hand,
+            settled,
+        });
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
             tasks.spawn(work(Arc::clone(&shared)));
         }
-        Self { workers: tasks, shared }
+        Self {
+            workers: tasks,
+            shared,
+        }
     }
 
     /// How many messages have been handled and settled so far.
@@ -92,7 +102,10 @@ impl Dispatcher {
                 report(self.shared.guest.name(), ended);
             }
         }
-        Drained { finished: self.settled() - settled_before, abandoned: (waiting + self.in_hand()) as u64 }
+        Drained {
+            finished: self.settled() - settled_before,
+            abandoned: (waiting + self.in_hand()) as u64,
+        }
     }
 }
 
@@ -117,7 +130,11 @@ async fn work(shared: Arc<Shared>) {
         let outcome = handling.await.unwrap_or_else(|_panic| {
             counters.traps_by_panic.add_one();
             let reason = "the host panicked while the guest called it".to_owned();
-            Outcome::Failed(Failure { kind: FailureKind::Trap, reason, backtrace: None })
+            Outcome::Failed(Failure {
+                kind: FailureKind::Trap,
+                reason,
+                backtrace: None,
+            })
         });
         counters.handling.observe(began.elapsed());
         note(&shared.guest, &ticket.subject, &outcome);
@@ -142,7 +159,12 @@ impl Shared {
 /// Counts what became of a message, and says what went wrong.
 fn note(guest: &Guest, subject: &str, outcome: &Outcome) {
     let counters = guest.counters();
-    let Outcome::Failed(Failure { kind, reason, backtrace }) = outcome else {
+    let Outcome::Failed(Failure {
+        kind,
+        reason,
+        backtrace,
+    }) = outcome
+    else {
         return counters.handled.add_one();
     };
     let (name, version) = (guest.name(), guest.version());

@@ -21,9 +21,12 @@ pub(crate) fn to_wire(
             continue;
         }
         let bad = |why: String| Error::Invalid(format!("header {name:?}: {why}"));
-        let field: HeaderName =
-            name.parse().map_err(|_| bad("a name is printable ASCII without a colon".into()))?;
-        let value: HeaderValue = value.parse().map_err(|_| bad("a value has no line breaks".into()))?;
+        let field: HeaderName = name
+            .parse()
+            .map_err(|_| bad("a name is printable ASCII without a colon".into()))?;
+        let value: HeaderValue = value
+            .parse()
+            .map_err(|_| bad("a value has no line breaks".into()))?;
         map.append(field, value);
     }
     if let Some(trace) = trace {
@@ -34,9 +37,15 @@ pub(crate) fn to_wire(
 
 /// Headers as guests read them.
 pub(crate) fn from_wire(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
-    let Some(headers) = headers else { return Vec::new() };
+    let Some(headers) = headers else {
+        return Vec::new();
+    };
     headers
         .iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.to_string())))
+        .flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(move |value| (name.to_string(), value.to_string()))
+        })
         .collect()
 }

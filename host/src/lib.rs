@@ -29,7 +29,9 @@ mod trial;
 mod trigger;
 
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
-pub use connector::{Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription};
+pub use connector::{
+    Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription,
+};
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{

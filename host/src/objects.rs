@@ -30,16 +30,25 @@ pub(crate) async fn read(
     name: &str,
     known: Option<&str>,
 ) -> Result<Option<Vec<u8>>, LoadError> {
-    let component = ComponentSource::Object { bucket: bucket.to_owned(), name: name.to_owned() };
-    let failed =
-        |why: String| LoadError::Fetch { bucket: bucket.to_owned(), component: component.clone(), why };
+    let component = ComponentSource::Object {
+        bucket: bucket.to_owned(),
+        name: name.to_owned(),
+    };
+    let failed = |why: String| LoadError::Fetch {
+        bucket: bucket.to_owned(),
+        component: component.clone(),
+        why,
+    };
     let mut tries = 0;
     loop {
         tries += 1;
         let store = match jetstream.get_object_store(bucket).await {
             Ok(store) => store,
             Err(error) if is_missing(&error) => {
-                return Err(LoadError::NoBucket { bucket: bucket.to_owned(), component });
+                return Err(LoadError::NoBucket {
+                    bucket: bucket.to_owned(),
+                    component,
+                });
             }
             Err(error) => return Err(failed(error.to_string())),
         };
@@ -56,7 +65,11 @@ pub(crate) async fn read(
         let found = object.info().nuid.clone();
         let bytes = object.info().size as u64;
         if bytes > MOST_BYTES {
-            return Err(LoadError::TooLarge { component, bytes, most: MOST_BYTES });
+            return Err(LoadError::TooLarge {
+                component,
+                bytes,
+                most: MOST_BYTES,
+            });
         }
         match read_whole(object).await {
             Ok(bytes) => return Ok(Some(bytes)),
@@ -70,7 +83,9 @@ pub(crate) async fn read(
 
 /// Whether there is no bucket of that name.
 pub(crate) fn is_missing(error: &ObjectStoreError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<GetStreamError>());
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<GetStreamError>());
     matches!(
         cause.map(GetStreamError::kind),
         Some(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND

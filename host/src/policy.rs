@@ -71,14 +71,20 @@ pub(crate) struct Denied {
 
 impl Denied {
     fn new(grant: impl Into<Grant>, words: String) -> Self {
-        Self { grant: grant.into(), words }
+        Self {
+            grant: grant.into(),
+            words,
+        }
     }
 }
 
 impl Policy {
     /// `host_prefix` stands in where the guest has no prefix of its own.
     pub(crate) fn new(guest: &str, settings: &GuestSettings, host_prefix: &str) -> Self {
-        let prefix = settings.prefix.clone().unwrap_or_else(|| host_prefix.to_owned());
+        let prefix = settings
+            .prefix
+            .clone()
+            .unwrap_or_else(|| host_prefix.to_owned());
         let patterns = |grants: &[SubjectGrant]| {
             let on_wire = |grant: &SubjectGrant| {
                 Pattern(if grant.ignore_prefix {
@@ -181,7 +187,9 @@ pub(crate) fn takes_orders(subject: &str) -> bool {
 }
 
 fn is_at_or_below(root: &str, subject: &str) -> bool {
-    subject.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    subject
+        .strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Headers by which the server takes orders: a guest may not set them. The two of a service's error answer are only
@@ -189,10 +197,15 @@ fn is_at_or_below(root: &str, subject: &str) -> bool {
 /// <https://docs.nats.io/nats-concepts/jetstream/headers>
 pub(crate) fn is_reserved_header(name: &str) -> bool {
     const SERVICE_ERROR: [&str; 2] = ["Nats-Service-Error", "Nats-Service-Error-Code"];
-    if SERVICE_ERROR.iter().any(|allowed| name.eq_ignore_ascii_case(allowed)) {
+    if SERVICE_ERROR
+        .iter()
+        .any(|allowed| name.eq_ignore_ascii_case(allowed))
+    {
         return false;
     }
-    let begins = name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-"));
+    let begins = name
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("Nats-"));
     begins || name.eq_ignore_ascii_case("KV-Operation")
 }
 
@@ -248,7 +261,9 @@ mod tests {
 
     #[test]
     fn nothing_is_granted_by_default() {
-        let denied = policy(None, vec![]).check(Action::Publish, "a").expect_err("nothing is granted");
+        let denied = policy(None, vec![])
+            .check(Action::Publish, "a")
+            .expect_err("nothing is granted");
         assert!(denied.to_string().contains("`publish`"), "{denied}");
     }
 
@@ -259,7 +274,13 @@ mod tests {
         assert!(own.check(Action::Publish, "a.b").is_err());
         let host = policy(None, vec!["a".into()]);
         assert!(host.check(Action::Publish, "host.a").is_ok());
-        let bare = policy(None, vec![SubjectGrant { subject: "a".into(), ignore_prefix: true }]);
+        let bare = policy(
+            None,
+            vec![SubjectGrant {
+                subject: "a".into(),
+                ignore_prefix: true,
+            }],
+        );
         assert!(bare.check(Action::Publish, "a").is_ok());
         assert!(bare.check(Action::Publish, "host.a").is_err());
     }
@@ -267,7 +288,14 @@ mod tests {
     #[test]
     fn no_wildcard_covers_the_servers_own_subjects() {
         let all = policy(Some(""), vec![">".into(), "*.>".into()]);
-        for subject in ["$JS.API.STREAM.DELETE.x", "$KV.b.k", "$SYS.x", "_INBOX.abc.1", "_INBOX", "$x"] {
+        for subject in [
+            "$JS.API.STREAM.DELETE.x",
+            "$KV.b.k",
+            "$SYS.x",
+            "_INBOX.abc.1",
+            "_INBOX",
+            "$x",
+        ] {
             assert!(all.check(Action::Publish, subject).is_err(), "{subject}");
         }
         assert!(all.check(Action::Publish, "_INBOXES.a").is_ok());
@@ -282,7 +310,10 @@ mod tests {
             settings.may_subscribe = vec![grant];
             Policy::new("g", &settings, prefix)
         };
-        let as_it_is = SubjectGrant { subject: ">".into(), ignore_prefix: true };
+        let as_it_is = SubjectGrant {
+            subject: ">".into(),
+            ignore_prefix: true,
+        };
         let policies = [
             with("", ">".into()),
             with("", as_it_is),
@@ -292,23 +323,47 @@ mod tests {
         ];
         for policy in policies {
             for action in [Action::Publish, Action::Request, Action::Subscribe] {
-                for subject in ["wharf.admin.h.load", "wharf.admin.>", "wharf.admin", "wharf.admin.*.list"] {
+                for subject in [
+                    "wharf.admin.h.load",
+                    "wharf.admin.>",
+                    "wharf.admin",
+                    "wharf.admin.*.list",
+                ] {
                     assert!(policy.check(action, subject).is_err(), "{subject}");
                 }
             }
         }
-        assert!(with("", ">".into()).check(Action::Publish, "wharf.admins.a").is_ok());
-        assert!(with("", ">".into()).check(Action::Publish, "a.wharf.admin.b").is_ok());
+        assert!(
+            with("", ">".into())
+                .check(Action::Publish, "wharf.admins.a")
+                .is_ok()
+        );
+        assert!(
+            with("", ">".into())
+                .check(Action::Publish, "a.wharf.admin.b")
+                .is_ok()
+        );
     }
 
     #[test]
     fn headers_that_give_orders_to_the_server_are_reserved() {
-        for name in ["Nats-Msg-Id", "nats-rollup", "NATS-TTL", "KV-Operation", "kv-operation"] {
+        for name in [
+            "Nats-Msg-Id",
+            "nats-rollup",
+            "NATS-TTL",
+            "KV-Operation",
+            "kv-operation",
+        ] {
             assert!(is_reserved_header(name), "{name}");
         }
-        for name in
-            ["Nats-Service-Error", "nats-service-error-code", "Content-Type", "Nats", "traceparent", "é-é-é"]
-        {
+        for name in [
+            "Nats-Service-Error",
+            "nats-service-error-code",
+            "Content-Type",
+            "Nats",
+            "traceparent",
+            "é-é-é",
+        ] {
             assert!(!is_reserved_header(name), "{name}");
         }
     }

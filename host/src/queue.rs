@@ -61,8 +61,19 @@ impl<T> Queue<T> {
     pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
         let main = Lane::new(Reader { number: 0, lane: 0 });
         let (side, readers, items, closed) = (None, 0, 0, false);
-        let state = State { main, side, most_items, most_bytes, readers, items, closed };
-        Self { state: Mutex::new(state), ready: Default::default() }
+        let state = State {
+            main,
+            side,
+            most_items,
+            most_bytes,
+            readers,
+            items,
+            closed,
+        };
+        Self {
+            state: Mutex::new(state),
+            ready: Default::default(),
+        }
     }
 
     /// From here on only the readers that are returned get items, but for those of a lane that is split off, and within
@@ -121,7 +132,8 @@ impl<T> Queue<T> {
     /// is alone, or it would never be handled.
     pub(crate) fn push(&self, value: T, bytes: usize) -> Result<(), Full> {
         let mut state = self.state();
-        let fits = state.len() < state.most_items && state.bytes().saturating_add(bytes) <= state.most_bytes;
+        let fits = state.len() < state.most_items
+            && state.bytes().saturating_add(bytes) <= state.most_bytes;
         if state.closed || !(fits || state.len() == 0) {
             return Err(Full);
         }
@@ -129,7 +141,11 @@ impl<T> Queue<T> {
         let number = state.items;
         let lane = state.lane_for(bytes);
         lane.bytes += bytes;
-        lane.items.push_back(Item { value, bytes, number });
+        lane.items.push_back(Item {
+            value,
+            bytes,
+            number,
+        });
         let lane = lane.reader.lane;
         drop(state);
         self.ready[lane].notify_one();
@@ -184,7 +200,9 @@ impl<T> Queue<T> {
 
     /// How many items wait for these readers.
     pub(crate) fn len_for(&self, reader: Reader) -> usize {
-        self.state().lane_of(reader).map_or(0, |lane| lane.items.len())
+        self.state()
+            .lane_of(reader)
+            .map_or(0, |lane| lane.items.len())
     }
 
     /// Takes no more; what waits can still be taken.
@@ -196,7 +214,9 @@ impl<T> Queue<T> {
     /// Throws away what waits for these readers, and says how many there were.
     pub(crate) fn clear(&self, reader: Reader) -> usize {
         let mut state = self.state();
-        let Some(lane) = state.lane_of(reader) else { return 0 };
+        let Some(lane) = state.lane_of(reader) else {
+            return 0;
+        };
         let count = lane.items.len();
         lane.items.clear();
         lane.bytes = 0;
@@ -215,16 +235,23 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     fn next_reader(&mut self, lane: usize) -> Reader {
         self.readers += 1;
-        Reader { number: self.readers, lane }
+        Reader {
+            number: self.readers,
+            lane,
+        }
     }
 
     fn is_side(&self, reader: Reader) -> bool {
-        self.side.as_ref().is_some_and(|(lane, _)| lane.reader == reader)
+        self.side
+            .as_ref()
+            .is_some_and(|(lane, _)| lane.reader == reader)
     }
 
     fn lane_of(&mut self, reader: Reader) -> Option<&mut Lane<T>> {
         let side = self.side.as_mut().map(|(lane, _)| lane);
-        std::iter::once(&mut self.main).chain(side).find(|lane| lane.reader == reader)
+        std::iter::once(&mut self.main)
+            .chain(side)
+            .find(|lane| lane.reader == reader)
     }
 
     /// Where the next item goes.
@@ -234,10 +261,13 @@ impl<T> State<T> {
         {
             // Whatever the share, half of the room is the main lane's.
             let (half_items, half_bytes) = (self.most_items / 2, self.most_bytes / 2);
-            let most_items = share.of(self.most_items).clamp(1.min(half_items), half_items);
+            let most_items = share
+                .of(self.most_items)
+                .clamp(1.min(half_items), half_items);
             let fits = lane.items.len() < most_items
                 && (lane.items.is_empty()
-                    || lane.bytes.saturating_add(bytes) <= share.of(self.most_bytes).min(half_bytes));
+                    || lane.bytes.saturating_add(bytes)
+                        <= share.of(self.most_bytes).min(half_bytes));
             if fits && bytes <= half_bytes {
                 return lane;
             }
@@ -247,7 +277,9 @@ impl<T> State<T> {
 
     /// Ends the lane that was split off, if there is one. All keep their order.
     fn join_side(&mut self) -> bool {
-        let Some((side, _)) = self.side.take() else { return false };
+        let Some((side, _)) = self.side.take() else {
+            return false;
+        };
         let main = &mut self.main;
         main.bytes += side.bytes;
         let mut rest = std::mem::take(&mut main.items);
@@ -272,7 +304,11 @@ impl<T> State<T> {
 
 impl<T> Lane<T> {
     fn new(reader: Reader) -> Self {
-        Self { reader, items: VecDeque::new(), bytes: 0 }
+        Self {
+            reader,
+            items: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -292,11 +328,17 @@ mod tests {
     fn it_takes_no_more_than_its_count_and_its_bytes() {
         let (queue, reader) = queue(2, 100);
         assert!(queue.push("a", 60).is_ok());
-        assert!(queue.push("b", 60).is_err(), "120 bytes do not fit into 100");
+        assert!(
+            queue.push("b", 60).is_err(),
+            "120 bytes do not fit into 100"
+        );
         assert!(queue.push("b", 40).is_ok());
         assert!(queue.push("c", 0).is_err(), "three do not fit into two");
         assert_eq!(queue.clear(reader), 2);
-        assert!(queue.push("large", 1000).is_ok(), "alone, a large one is taken");
+        assert!(
+            queue.push("large", 1000).is_ok(),
+            "alone, a large one is taken"
+        );
     }
 
     /// Takes what waits for these readers.
@@ -324,7 +366,10 @@ mod tests {
         let (queue, main) = queue(100, 1000);
         let side = queue.split_off(0.1);
         (0..100).for_each(|item| queue.push(item, 1).expect("there is room"));
-        assert!(queue.push(100, 1).is_err(), "both lanes together are within the bound");
+        assert!(
+            queue.push(100, 1).is_err(),
+            "both lanes together are within the bound"
+        );
         // Those of the lane take nothing: it is full, and all else goes on.
         for item in 0..1000 {
             assert!(!taken(&queue, main).is_empty());
@@ -339,7 +384,10 @@ mod tests {
         let side = queue.split_off(1.0);
         (0..4).for_each(|item| queue.push(item, 1).expect("there is room"));
         assert_eq!(queue.len_for(side), 2, "half of the room");
-        assert_eq!((taken(&queue, main), taken(&queue, side)), (vec![2, 3], vec![0, 1]));
+        assert_eq!(
+            (taken(&queue, main), taken(&queue, side)),
+            (vec![2, 3], vec![0, 1])
+        );
         queue.push(4, 60).expect("there is room");
         assert_eq!(queue.len_for(side), 0, "too large to wait beside others");
         let (single, main) = self::queue(1, 100);
@@ -358,7 +406,10 @@ mod tests {
         assert_eq!(taken(&queue, side), (0..50).collect::<Vec<_>>());
         let next = queue.split_off(1.0);
         queue.push(50, 1).expect("there is room");
-        assert_eq!((taken(&queue, side), taken(&queue, next)), (vec![], vec![50]));
+        assert_eq!(
+            (taken(&queue, side), taken(&queue, next)),
+            (vec![], vec![50])
+        );
     }
 
     #[tokio::test]

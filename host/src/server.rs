@@ -113,8 +113,10 @@ impl Server {
         let stop = CancellationToken::new();
         let (end_sender, end) = watch::channel(None);
         let (started_sender, started) = oneshot::channel();
-        let failed =
-            |reason: &str| ServerError::Start { reason: reason.to_owned(), log: data.join("nats.log") };
+        let failed = |reason: &str| ServerError::Start {
+            reason: reason.to_owned(),
+            log: data.join("nats.log"),
+        };
         // A thread of its own, because Linux ends the child with the thread that started it.
         std::thread::Builder::new()
             .name("wharf-nats-server".to_owned())
@@ -125,7 +127,9 @@ impl Server {
             .map_err(|error| failed(&error.to_string()))?;
         // From here on the child is stopped when this future is dropped.
         let stop = stop.drop_guard();
-        let url = started.await.map_err(|_| failed("its thread ended without an answer"))??;
+        let url = started
+            .await
+            .map_err(|_| failed("its thread ended without an answer"))??;
         Ok(Self { url, stop, end })
     }
 
@@ -178,8 +182,15 @@ struct Files {
 
 impl Files {
     fn new(data: &Path) -> Self {
-        let [store, lock, log, url] = ["nats", "lock", "nats.log", "url"].map(|name| data.join(name));
-        Self { data: data.to_owned(), store, lock, log, url }
+        let [store, lock, log, url] =
+            ["nats", "lock", "nats.log", "url"].map(|name| data.join(name));
+        Self {
+            data: data.to_owned(),
+            store,
+            lock,
+            log,
+            url,
+        }
     }
 
     fn error(path: &Path) -> impl FnOnce(io::Error) -> ServerError {
@@ -190,14 +201,24 @@ impl Files {
     /// One host at a time. A server that was left behind holds the lock, too.
     async fn lock(&self) -> Result<File, ServerError> {
         std::fs::create_dir_all(&self.data).map_err(Self::error(&self.data))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(&self.lock);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.lock);
         let lock = lock.map_err(Self::error(&self.lock))?;
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(LOOK_INTERVAL).await,
-                Err(TryLockError::WouldBlock) => return Err(ServerError::InUse { data: self.data.clone() }),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    sleep(LOOK_INTERVAL).await
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(ServerError::InUse {
+                        data: self.data.clone(),
+                    });
+                }
                 Err(TryLockError::Error(error)) => return Err(Self::error(&self.lock)(error)),
             }
         }
@@ -212,7 +233,11 @@ impl Files {
     fn tidy(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.data)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "ports") || path == self.url {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "ports")
+                || path == self.url
+            {
                 std::fs::remove_file(path)?;
             }
         }
@@ -223,7 +248,11 @@ impl Files {
     fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
-        text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").to_owned()
+        text.lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("it printed nothing")
+            .to_owned()
     }
 }
 
@@ -234,7 +263,10 @@ fn run(
     stop: &CancellationToken,
     end: &watch::Sender<Option<End>>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             // Nobody waits any more if that cannot be delivered; so it is below.
@@ -259,9 +291,18 @@ async fn start(files: &Files) -> Result<(String, Child), ServerError> {
     let program = find::program().await?;
     let lock = files.lock().await?;
     files.tidy().map_err(Files::error(&files.data))?;
-    let log = File::options().create(true).append(true).open(&files.log).map_err(Files::error(&files.log))?;
-    let failed = |reason: String| ServerError::Start { reason, log: files.log.clone() };
-    let mut child = command(&program, files, lock, log).spawn().map_err(|error| failed(error.to_string()))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&files.log)
+        .map_err(Files::error(&files.log))?;
+    let failed = |reason: String| ServerError::Start {
+        reason,
+        log: files.log.clone(),
+    };
+    let mut child = command(&program, files, lock, log)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
     let ports = files.ports(child.id().unwrap_or_default());
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -269,11 +310,17 @@ async fn start(files: &Files) -> Result<(String, Child), ServerError> {
             std::fs::write(&files.url, format!("{url}\n")).map_err(Files::error(&files.url))?;
             return Ok((url, child));
         }
-        if let Some(status) = child.try_wait().map_err(|error| failed(error.to_string()))? {
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|error| failed(error.to_string()))?
+        {
             return Err(failed(format!("{status}, {}", files.last_words())));
         }
         if Instant::now() >= deadline {
-            return Err(failed(format!("it does not listen within {} seconds", START_TIMEOUT.as_secs())));
+            return Err(failed(format!(
+                "it does not listen within {} seconds",
+                START_TIMEOUT.as_secs()
+            )));
         }
         sleep(LOOK_INTERVAL).await;
     }
@@ -282,7 +329,14 @@ async fn start(files: &Files) -> Result<(String, Child), ServerError> {
 fn command(program: &Path, files: &Files, lock: File, log: File) -> Command {
     let mut command = Command::new(program);
     command
-        .args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir"])
+        .args([
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            "-1",
+            "--jetstream",
+            "--store_dir",
+        ])
         .arg(&files.store)
         .arg("--ports_file_dir")
         .arg(&files.data)
@@ -309,7 +363,11 @@ fn stop_with_us(command: &mut Command) {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             // We may have died before that took effect.
-            if rustix::process::getppid() == Some(us) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+            if rustix::process::getppid() == Some(us) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
         });
     }
 }
@@ -339,7 +397,10 @@ async fn watch_over(mut child: Child, stop: &CancellationToken, files: &Files) -
 
 async fn terminate(child: &mut Child) -> End {
     // It has an id until it was waited for, and it is waited for only here: no other process can have got its id.
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    if let Some(pid) = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
         && let Err(error) = kill_process(pid, Signal::TERM)
     {
         tracing::warn!(target: "wharf::server", %error, "cannot tell nats-server to stop");

@@ -47,16 +47,29 @@ impl Trial {
     /// Of the last messages, as many as the window has, so many may fail. Who waits for a failure is woken then.
     pub(crate) fn new(window: u32, most_failures: u32, failure: Arc<Notify>) -> Self {
         let state = Mutex::default();
-        Self { window: window as usize, most_failures: most_failures as usize, state, failure }
+        Self {
+            window: window as usize,
+            most_failures: most_failures as usize,
+            state,
+            failure,
+        }
     }
 
     /// Counts what became of a message. True if with this one too many have failed: that is told once.
     pub(crate) fn count(&self, failed: bool) -> bool {
         let mut state = self.state();
         let figures = &mut state.figures;
-        *(if failed { &mut figures.failed } else { &mut figures.handled }) += 1;
+        *(if failed {
+            &mut figures.failed
+        } else {
+            &mut figures.handled
+        }) += 1;
         state.recent.push_back(failed);
-        let left = if state.recent.len() > self.window { state.recent.pop_front() } else { None };
+        let left = if state.recent.len() > self.window {
+            state.recent.pop_front()
+        } else {
+            None
+        };
         let recently = &mut state.figures.recently_failed;
         *recently = *recently + usize::from(failed) - usize::from(left == Some(true));
         let too_many = state.figures.recently_failed > self.most_failures;
@@ -121,7 +134,14 @@ mod tests {
         assert!(!trial.count(true) && !trial.count(true) && !trial.count(false));
         assert!(trial.count(true));
         assert!(!trial.count(true), "that is told once");
-        assert_eq!(trial.figures(), Figures { handled: 1, failed: 4, recently_failed: 4 });
+        assert_eq!(
+            trial.figures(),
+            Figures {
+                handled: 1,
+                failed: 4,
+                recently_failed: 4
+            }
+        );
     }
 
     #[test]
@@ -131,7 +151,14 @@ mod tests {
             assert!(!trial.count(true));
             assert!((0..3).all(|_| !trial.count(false)));
         }
-        assert_eq!(trial.figures(), Figures { handled: 300, failed: 100, recently_failed: 1 });
+        assert_eq!(
+            trial.figures(),
+            Figures {
+                handled: 300,
+                failed: 100,
+                recently_failed: 1
+            }
+        );
     }
 
     #[test]

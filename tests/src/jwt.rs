@@ -22,7 +22,10 @@ pub struct JwtUser {
 
 impl Default for Operator {
     fn default() -> Self {
-        Self { operator: KeyPair::new_operator(), account: KeyPair::new_account() }
+        Self {
+            operator: KeyPair::new_operator(),
+            account: KeyPair::new_account(),
+        }
     }
 }
 
@@ -37,16 +40,24 @@ impl Operator {
             "leaf": -1
         });
         let now = now();
-        let revocations: serde_json::Map<String, Value> =
-            revoked.iter().map(|user| (user.key.public_key(), json!(now))).collect();
-        let operator = claims(&self.operator, &self.operator, &json!({ "type": "operator", "version": 2 }))?;
+        let revocations: serde_json::Map<String, Value> = revoked
+            .iter()
+            .map(|user| (user.key.public_key(), json!(now)))
+            .collect();
+        let operator = claims(
+            &self.operator,
+            &self.operator,
+            &json!({ "type": "operator", "version": 2 }),
+        )?;
         let account = claims(
             &self.operator,
             &self.account,
             &json!({ "type": "account", "version": 2, "limits": limits, "revocations": revocations }),
         )?;
         let id = self.account.public_key();
-        Ok(format!("operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {id}: {account} }}\n"))
+        Ok(format!(
+            "operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {id}: {account} }}\n"
+        ))
     }
 
     /// A new user of the account.
@@ -88,7 +99,11 @@ fn claims(issuer: &KeyPair, subject: &KeyPair, nats: &Value) -> Result<String> {
         "jti": subject.public_key(), "iat": now(), "iss": issuer.public_key(), "name": "test",
         "sub": subject.public_key(), "nats": nats
     });
-    let signed = format!("{}.{}", encoded(header.to_string()), encoded(body.to_string()));
+    let signed = format!(
+        "{}.{}",
+        encoded(header.to_string()),
+        encoded(body.to_string())
+    );
     let signature = issuer.sign(signed.as_bytes())?;
     Ok(format!("{signed}.{}", encoded(signature)))
 }
@@ -99,5 +114,7 @@ fn encoded(bytes: impl AsRef<[u8]>) -> String {
 
 /// Seconds since the Unix epoch.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -20,10 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it has not been built.
 pub fn component(name: &str) -> Result<PathBuf> {
-    let target =
-        std::env::current_exe()?.ancestors().nth(3).context("tests run in target/debug/deps")?.to_owned();
-    let found = target.join("wasm32-wasip2/guest").join(format!("{}.wasm", name.replace('-', "_")));
-    ensure!(found.exists(), "{} is missing: run `cargo xtask guests`", found.display());
+    let target = std::env::current_exe()?
+        .ancestors()
+        .nth(3)
+        .context("tests run in target/debug/deps")?
+        .to_owned();
+    let found = target
+        .join("wasm32-wasip2/guest")
+        .join(format!("{}.wasm", name.replace('-', "_")));
+    ensure!(
+        found.exists(),
+        "{} is missing: run `cargo xtask guests`",
+        found.display()
+    );
     Ok(found)
 }
 
@@ -32,7 +41,9 @@ pub fn component(name: &str) -> Result<PathBuf> {
 pub fn config(server: &TestServer) -> Config {
     static CACHE: OnceLock<PathBuf> = OnceLock::new();
     let cache = CACHE.get_or_init(|| {
-        let target = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(3).map(PathBuf::from));
+        let target = std::env::current_exe()
+            .ok()
+            .and_then(|exe| exe.ancestors().nth(3).map(PathBuf::from));
         target.unwrap_or_default().join("test-cache")
     });
     let nats = ConnectionSettings {
@@ -41,8 +52,15 @@ pub fn config(server: &TestServer) -> Config {
         drain_timeout: Duration::from_secs(20),
         ..ConnectionSettings::default()
     };
-    let host = HostSettings { cache: Some(cache.clone()), ..HostSettings::default() };
-    Config { nats, host, ..Config::default() }
+    let host = HostSettings {
+        cache: Some(cache.clone()),
+        ..HostSettings::default()
+    };
+    Config {
+        nats,
+        host,
+        ..Config::default()
+    }
 }
 
 /// The probe, subscribed to `probe`.
@@ -73,7 +91,9 @@ impl Probe {
     ///
     /// # Errors
     /// When one of them does not start.
-    pub async fn start(change: impl FnOnce(&mut Config, &mut GuestSettings, &TempDir)) -> Result<Self> {
+    pub async fn start(
+        change: impl FnOnce(&mut Config, &mut GuestSettings, &TempDir),
+    ) -> Result<Self> {
         let server = TestServer::start("").await?;
         let directory = tempfile::tempdir()?;
         let mut config = config(&server);
@@ -82,7 +102,12 @@ impl Probe {
         config.guests.insert("probe".to_owned(), settings);
         let host = Host::builder(config).start().await?;
         let client = server.client().await?;
-        Ok(Self { server, host, client, directory })
+        Ok(Self {
+            server,
+            host,
+            client,
+            directory,
+        })
     }
 
     /// Has the guest do something, and returns its reply.
@@ -119,8 +144,12 @@ impl Probe {
 
     async fn answer(&self, step: &Value) -> Result<Value> {
         let reply = self.send("probe", step).await?;
-        serde_json::from_slice(&reply.payload)
-            .with_context(|| format!("{step} was answered with {:?} {:?}", reply.headers, reply.payload))
+        serde_json::from_slice(&reply.payload).with_context(|| {
+            format!(
+                "{step} was answered with {:?} {:?}",
+                reply.headers, reply.payload
+            )
+        })
     }
 
     /// What the guest sees of a message: its subject, headers and so on.
@@ -139,9 +168,16 @@ impl Probe {
 /// When it is none.
 pub fn service_error(reply: &async_nats::Message) -> Result<(String, String)> {
     let headers = reply.headers.as_ref().context("the reply has no headers")?;
-    let header =
-        |name: &str| headers.get(name).map(ToString::to_string).with_context(|| format!("no {name}"));
-    Ok((header("Nats-Service-Error-Code")?, header("Nats-Service-Error")?))
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .map(ToString::to_string)
+            .with_context(|| format!("no {name}"))
+    };
+    Ok((
+        header("Nats-Service-Error-Code")?,
+        header("Nats-Service-Error")?,
+    ))
 }
 
 /// Waits until a condition holds.
@@ -151,7 +187,10 @@ pub fn service_error(reply: &async_nats::Message) -> Result<(String, String)> {
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
-        ensure!(tokio::time::Instant::now() < deadline, "{what} did not come true");
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not come true"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())

@@ -47,7 +47,12 @@ impl TestServer {
     /// # Errors
     /// As [`TestServer::start`].
     pub async fn start_in(directory: TempDir, config: &str) -> Result<Self> {
-        let mut server = Self { port: 0, monitoring: 0, directory, child: None };
+        let mut server = Self {
+            port: 0,
+            monitoring: 0,
+            directory,
+            child: None,
+        };
         server.configure(config)?;
         server.spawn().await?;
         Ok(server)
@@ -89,10 +94,14 @@ impl TestServer {
     /// When it does not answer in JSON.
     pub async fn monitor(&self, path: &str) -> Result<serde_json::Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.monitoring)).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+            .await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
+        let (_, body) = answer
+            .split_once("\r\n\r\n")
+            .context("the answer has no body")?;
         Ok(serde_json::from_str(body)?)
     }
 
@@ -101,7 +110,9 @@ impl TestServer {
     /// # Errors
     /// When the server does not let it in.
     pub async fn client(&self) -> Result<async_nats::Client> {
-        async_nats::connect(self.url()).await.with_context(|| format!("no client of {}", self.url()))
+        async_nats::connect(self.url())
+            .await
+            .with_context(|| format!("no client of {}", self.url()))
     }
 
     /// Stops the server in good order.
@@ -135,7 +146,10 @@ impl TestServer {
             format!("jetstream {{ store_dir: \"{dir}/jetstream\" }}")
         };
         let config = format!("{jetstream}\n{}", config.replace("DIR", &dir));
-        Ok(std::fs::write(self.directory.path().join("nats.conf"), config)?)
+        Ok(std::fs::write(
+            self.directory.path().join("nats.conf"),
+            config,
+        )?)
     }
 
     /// Starts it again after [`TestServer::stop`] or [`TestServer::kill`], on the same port.
@@ -189,7 +203,9 @@ impl TestServer {
     /// # Errors
     /// When the log cannot be read.
     pub fn log(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.directory.path().join("nats.log"))?)
+        Ok(std::fs::read_to_string(
+            self.directory.path().join("nats.log"),
+        )?)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -197,7 +213,11 @@ impl TestServer {
     }
 
     fn pid(&self) -> Result<Pid> {
-        let id = self.child.as_ref().and_then(Child::id).context("the server is not running")?;
+        let id = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .context("the server is not running")?;
         Pid::from_raw(i32::try_from(id)?).context("a process has an id")
     }
 
@@ -209,10 +229,25 @@ impl TestServer {
 
     async fn spawn(&mut self) -> Result<()> {
         let directory = self.directory.path();
-        let log = std::fs::File::options().create(true).append(true).open(directory.join("nats.log"))?;
-        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(directory.join("nats.log"))?;
+        let port = if self.port == 0 {
+            "-1".to_owned()
+        } else {
+            self.port.to_string()
+        };
         let child = Command::new(nats_server())
-            .args(["--addr", "127.0.0.1", "--port", &port, "--http_port", "-1", "--config"])
+            .args([
+                "--addr",
+                "127.0.0.1",
+                "--port",
+                &port,
+                "--http_port",
+                "-1",
+                "--config",
+            ])
             .arg(directory.join("nats.conf"))
             .arg("--ports_file_dir")
             .arg(directory)
@@ -224,8 +259,9 @@ impl TestServer {
             .context("cannot start nats-server: set WHARF_NATS_SERVER to its program")?;
         let id = child.id().context("a running server has an id")?;
         self.child = Some(child);
-        (self.port, self.monitoring) =
-            self.listening(directory.join(format!("nats-server_{id}.ports"))).await?;
+        (self.port, self.monitoring) = self
+            .listening(directory.join(format!("nats-server_{id}.ports")))
+            .await?;
         Ok(())
     }
 
@@ -242,7 +278,11 @@ impl TestServer {
             if let Some(status) = child.try_wait()? {
                 bail!("nats-server ended with {status}:\n{}", self.log()?);
             }
-            ensure!(Instant::now() < deadline, "nats-server does not listen:\n{}", self.log()?);
+            ensure!(
+                Instant::now() < deadline,
+                "nats-server does not listen:\n{}",
+                self.log()?
+            );
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -251,6 +291,15 @@ impl TestServer {
 /// Reads `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://…"], …}`. `None` while it is not complete.
 fn read_ports(ports: &Path) -> Option<(u16, u16)> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(ports).ok()?).ok()?;
-    let port = |what: &str| ports.get(what)?.get(0)?.as_str()?.rsplit_once(':')?.1.parse().ok();
+    let port = |what: &str| {
+        ports
+            .get(what)?
+            .get(0)?
+            .as_str()?
+            .rsplit_once(':')?
+            .1
+            .parse()
+            .ok()
+    };
     Some((port("nats")?, port("monitoring")?))
 }

@@ -14,7 +14,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it does not.
 pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> Result<T> {
-    timeout(PATIENCE, event).await.with_context(|| format!("it did not happen: {what}"))
+    timeout(PATIENCE, event)
+        .await
+        .with_context(|| format!("it did not happen: {what}"))
 }
 
 /// Waits until something is so that nobody tells of: asks again and again.

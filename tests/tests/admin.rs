@@ -24,8 +24,16 @@ struct Said {
 /// The command `wharf`, against this server.
 async fn wharf(server: &TestServer, arguments: &[&str]) -> Result<Said> {
     let exe = std::env::current_exe()?;
-    let program = exe.ancestors().nth(2).context("tests run in target/debug/deps")?.join("wharf");
-    let Output { status, stdout, stderr } = soon(
+    let program = exe
+        .ancestors()
+        .nth(2)
+        .context("tests run in target/debug/deps")?
+        .join("wharf");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = soon(
         "the command ends",
         Command::new(program)
             .args(arguments)
@@ -36,13 +44,21 @@ async fn wharf(server: &TestServer, arguments: &[&str]) -> Result<Said> {
     )
     .await??;
     let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
-    Ok(Said { code: status.code(), stdout, stderr })
+    Ok(Said {
+        code: status.code(),
+        stdout,
+        stderr,
+    })
 }
 
 /// The same, where it must succeed and print JSON.
 async fn wharf_json(server: &TestServer, arguments: &[&str]) -> Result<Value> {
     let said = wharf(server, &[arguments, &["--json"]].concat()).await?;
-    ensure!(said.code == Some(0), "{arguments:?} failed: {}", said.stderr);
+    ensure!(
+        said.code == Some(0),
+        "{arguments:?} failed: {}",
+        said.stderr
+    );
     Ok(serde_json::from_str(&said.stdout)?)
 }
 
@@ -78,22 +94,35 @@ fn guest_names(listed: &Value) -> Vec<&str> {
     guests.filter_map(|guest| guest["name"].as_str()).collect()
 }
 
-async fn ask(client: &async_nats::Client, subject: &str, payload: Value) -> Result<async_nats::Message> {
+async fn ask(
+    client: &async_nats::Client,
+    subject: &str,
+    payload: Value,
+) -> Result<async_nats::Message> {
     let request = client.request(subject.to_owned(), payload.to_string().into());
     Ok(soon("a host answers", request).await??)
 }
 
 async fn ask_json_of(client: &async_nats::Client, subject: &str, payload: &Value) -> Result<Value> {
-    Ok(serde_json::from_slice(&ask(client, subject, payload.clone()).await?.payload)?)
+    Ok(serde_json::from_slice(
+        &ask(client, subject, payload.clone()).await?.payload,
+    )?)
 }
 
 async fn ask_json(client: &async_nats::Client, subject: &str) -> Result<Value> {
-    Ok(serde_json::from_slice(&ask(client, subject, json!({})).await?.payload)?)
+    Ok(serde_json::from_slice(
+        &ask(client, subject, json!({})).await?.payload,
+    )?)
 }
 
 #[tokio::test]
 async fn every_host_is_a_micro_service_until_it_stops() -> Result<()> {
-    let Probe { server: _server, host, client, .. } = Probe::start(|_, _, _| {}).await?;
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = Probe::start(|_, _, _| {}).await?;
     let ping = ask_json(&client, "$SRV.PING").await?;
     assert_eq!(ping["type"], "io.nats.micro.v1.ping_response");
     assert_eq!(ping["name"], "wharf");
@@ -106,13 +135,24 @@ async fn every_host_is_a_micro_service_until_it_stops() -> Result<()> {
     let stats = ask_json(&client, "$SRV.STATS.wharf").await?;
     assert_eq!(stats["type"], "io.nats.micro.v1.stats_response");
     assert_eq!(stats["id"], id);
-    assert!(stats["started"].as_str().is_some_and(|time| time.ends_with('Z')), "{stats}");
+    assert!(
+        stats["started"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z')),
+        "{stats}"
+    );
 
     host.unload("probe").await?;
-    assert_eq!(ask_json(&client, "$SRV.PING").await?["metadata"]["guests"], "0");
+    assert_eq!(
+        ask_json(&client, "$SRV.PING").await?["metadata"]["guests"],
+        "0"
+    );
     let report = host.shutdown().await;
     assert!(report.is_clean(), "{report:?}");
-    let gone = client.request("$SRV.PING", "".into()).await.expect_err("nobody is there");
+    let gone = client
+        .request("$SRV.PING", "".into())
+        .await
+        .expect_err("nobody is there");
     assert_eq!(gone.kind(), async_nats::RequestErrorKind::NoResponders);
     Ok(())
 }
@@ -141,15 +181,27 @@ async fn a_host_that_may_not_be_seen_runs_all_the_same() -> Result<()> {
 async fn the_command_lists_all_hosts() -> Result<()> {
     let server = TestServer::start("").await?;
     let none = wharf(&server, &["hosts"]).await?;
-    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "{}", none.stderr);
+    assert_eq!(
+        (none.code, none.stdout.as_str()),
+        (Some(0), ""),
+        "{}",
+        none.stderr
+    );
 
     let (one, two) = (host(&server, "one").await?, host(&server, "two").await?);
     let listed = wharf_json(&server, &["hosts"]).await?;
-    let names: Vec<_> =
-        listed["hosts"].as_array().into_iter().flatten().filter_map(|host| host["host"].as_str()).collect();
+    let names: Vec<_> = listed["hosts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|host| host["host"].as_str())
+        .collect();
     assert_eq!(names, ["one", "two"]);
     let table = wharf(&server, &["hosts"]).await?.stdout;
-    assert!(table.starts_with("HOST  VERSION  GUESTS  ADMIN  ID\none   0.1.0    0       yes    "), "{table}");
+    assert!(
+        table.starts_with("HOST  VERSION  GUESTS  ADMIN  ID\none   0.1.0    0       yes    "),
+        "{table}"
+    );
 
     let unclear = wharf(&server, &["guests", "unload", "a"]).await?;
     assert_eq!(unclear.code, Some(2));
@@ -157,7 +209,11 @@ async fn the_command_lists_all_hosts() -> Result<()> {
     two.shutdown().await;
     let unknown = wharf(&server, &["guests", "list", "--host", "two"]).await?;
     assert_eq!(unknown.code, Some(1));
-    assert!(unknown.stderr.contains("no host \"two\" takes orders"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("no host \"two\" takes orders"),
+        "{}",
+        unknown.stderr
+    );
     one.shutdown().await;
     Ok(())
 }
@@ -169,15 +225,24 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     let client = server.client().await?;
     let directory = tempfile::tempdir()?;
     let wasm = component("probe")?;
-    let text =
-        |more: &str| format!("component = {:?}\nsubscribe = [\"p\"]\n{more}", wasm.display().to_string());
+    let text = |more: &str| {
+        format!(
+            "component = {:?}\nsubscribe = [\"p\"]\n{more}",
+            wasm.display().to_string()
+        )
+    };
 
     let first = settings_file(&directory, &text("[config]\nnumber = \"1\""))?;
     let loaded = wharf_json(&server, &["guests", "load", "p", &first]).await?;
-    assert_eq!((&loaded["host"], &loaded["done"]), (&json!("here"), &json!("loaded")));
+    assert_eq!(
+        (&loaded["host"], &loaded["done"]),
+        (&json!("here"), &json!("loaded"))
+    );
     let number = json!({ "do": "config", "key": "number" });
     let answer = async |client| -> Result<Value> {
-        Ok(serde_json::from_slice(&ask(client, "p", number.clone()).await?.payload)?)
+        Ok(serde_json::from_slice(
+            &ask(client, "p", number.clone()).await?.payload,
+        )?)
     };
     assert_eq!(answer(&client).await?["ok"], "1");
 
@@ -185,7 +250,10 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("loaded already"), "{}", again.stderr);
 
-    let second = settings_file(&directory, &text("publish = [\"out\"]\n[config]\nnumber = \"2\""))?;
+    let second = settings_file(
+        &directory,
+        &text("publish = [\"out\"]\n[config]\nnumber = \"2\""),
+    )?;
     wharf_json(&server, &["guests", "replace", "p", &second]).await?;
     assert_eq!(answer(&client).await?["ok"], "2");
     let shown = wharf_json(&server, &["guests", "show", "p"]).await?;
@@ -200,16 +268,32 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert!(table.contains("here  p      2"), "{table}");
     let unloaded = wharf(&server, &["guests", "unload", "p"]).await?;
     assert_eq!(unloaded.code, Some(0), "{}", unloaded.stderr);
-    assert!(unloaded.stderr.contains("unloaded: p on here"), "{}", unloaded.stderr);
+    assert!(
+        unloaded.stderr.contains("unloaded: p on here"),
+        "{}",
+        unloaded.stderr
+    );
     assert!(guest_names(&wharf_json(&server, &["guests", "list"]).await?).is_empty());
     let missing = wharf(&server, &["guests", "show", "p"]).await?;
     assert_eq!(missing.code, Some(1));
-    assert!(missing.stderr.contains("there is no guest \"p\""), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("there is no guest \"p\""),
+        "{}",
+        missing.stderr
+    );
 
     let stats = ask_json(&client, "$SRV.STATS.wharf").await?;
-    let load = stats["endpoints"].as_array().into_iter().flatten().find(|one| one["name"] == "load");
+    let load = stats["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|one| one["name"] == "load");
     let load = load.context("the verbs are endpoints")?;
-    assert_eq!((&load["num_requests"], &load["num_errors"]), (&json!(2), &json!(1)), "{load}");
+    assert_eq!(
+        (&load["num_requests"], &load["num_errors"]),
+        (&json!(2), &json!(1)),
+        "{load}"
+    );
     host.shutdown().await;
     Ok(())
 }
@@ -231,10 +315,18 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
     )?;
     wharf_json(&server, &["guests", "load", "p", &file]).await?;
     let config = json!({ "do": "config", "key": "k" });
-    assert_eq!(ask_json_of(&client, "p", &config).await?, json!({ "ok": null }), "the canary answers");
+    assert_eq!(
+        ask_json_of(&client, "p", &config).await?,
+        json!({ "ok": null }),
+        "the canary answers"
+    );
     let listed = wharf_json(&server, &["guests", "list"]).await?;
     let guest = &listed["hosts"][0]["guests"][0];
-    assert_eq!((&guest["version"], &guest["canary"]["version"]), (&json!(1), &json!(2)), "{listed}");
+    assert_eq!(
+        (&guest["version"], &guest["canary"]["version"]),
+        (&json!(1), &json!(2)),
+        "{listed}"
+    );
     assert_eq!(
         (&guest["canary"]["share"], &guest["canary"]["handled"]),
         (&json!(1.0), &json!(1)),
@@ -243,28 +335,60 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
     let table = wharf(&server, &["guests", "list"]).await?.stdout;
     assert!(table.contains("here  p (canary, 100%)  2 "), "{table}");
     let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
-    assert!(people.contains("with 100% of the messages: 1 handled, 0 failed"), "{people}");
+    assert!(
+        people.contains("with 100% of the messages: 1 handled, 0 failed"),
+        "{people}"
+    );
 
     let abandoned = wharf(&server, &["guests", "abandon", "p"]).await?;
     assert_eq!(abandoned.code, Some(0), "{}", abandoned.stderr);
-    assert!(abandoned.stderr.contains("abandoned the canary of: p on here"), "{}", abandoned.stderr);
-    assert_eq!(ask_json_of(&client, "p", &config).await?, config, "the version in service answers");
+    assert!(
+        abandoned
+            .stderr
+            .contains("abandoned the canary of: p on here"),
+        "{}",
+        abandoned.stderr
+    );
+    assert_eq!(
+        ask_json_of(&client, "p", &config).await?,
+        config,
+        "the version in service answers"
+    );
     let none = wharf(&server, &["guests", "promote", "p"]).await?;
     assert_eq!(none.code, Some(1));
-    assert!(none.stderr.contains("guest \"p\" has no canary"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("guest \"p\" has no canary"),
+        "{}",
+        none.stderr
+    );
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     let promoted = wharf_json(&server, &["guests", "promote", "p", "--host", "here"]).await?;
-    assert_eq!((&promoted["done"], &promoted["abandoned"]), (&json!("promoted"), &json!(0)));
-    assert_eq!(ask_json_of(&client, "p", &config).await?, json!({ "ok": null }));
+    assert_eq!(
+        (&promoted["done"], &promoted["abandoned"]),
+        (&json!("promoted"), &json!(0))
+    );
+    assert_eq!(
+        ask_json_of(&client, "p", &config).await?,
+        json!({ "ok": null })
+    );
     let shown = wharf_json(&server, &["guests", "show", "p"]).await?;
-    assert_eq!((&shown["version"], &shown["canary"]), (&json!(4), &Value::Null), "{shown}");
+    assert_eq!(
+        (&shown["version"], &shown["canary"]),
+        (&json!(4), &Value::Null),
+        "{shown}"
+    );
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
     eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
     let none = wharf(&server, &["guests", "promote", "p"]).await?;
-    assert!(none.stderr.contains("the last one was taken out: version 6, "), "{}", none.stderr);
+    assert!(
+        none.stderr
+            .contains("the last one was taken out: version 6, "),
+        "{}",
+        none.stderr
+    );
     let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
     assert!(people.contains("canary taken out  version 6, "), "{people}");
     host.shutdown().await;
@@ -273,11 +397,31 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
 
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() -> Result<()> {
-    let Probe { server: _server, host, client, .. } = probe_on("h").await?;
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = probe_on("h").await?;
     let cases = [
-        ("load", "nonsense".to_owned().into(), "400", "cannot be read"),
-        ("load", json!({ "guest": "A b", "settings": "component = \"a\"" }), "400", "guest's name"),
-        ("load", json!({ "guest": "a", "settings": "componet = \"a\"" }), "400", "component"),
+        (
+            "load",
+            "nonsense".to_owned().into(),
+            "400",
+            "cannot be read",
+        ),
+        (
+            "load",
+            json!({ "guest": "A b", "settings": "component = \"a\"" }),
+            "400",
+            "guest's name",
+        ),
+        (
+            "load",
+            json!({ "guest": "a", "settings": "componet = \"a\"" }),
+            "400",
+            "component",
+        ),
         (
             "load",
             json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }),
@@ -290,11 +434,26 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
             "422",
             "object store",
         ),
-        ("promote", json!({ "guest": "probe" }), "404", "\"probe\" has no canary"),
+        (
+            "promote",
+            json!({ "guest": "probe" }),
+            "404",
+            "\"probe\" has no canary",
+        ),
         ("abandon", json!({ "guest": "a" }), "404", "no guest"),
-        ("replace", json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }), "4", ""),
+        (
+            "replace",
+            json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }),
+            "4",
+            "",
+        ),
         ("unload", json!({ "guest": "a" }), "404", "no guest"),
-        ("unload", json!({ "guest": "probe", "force": true }), "400", "force"),
+        (
+            "unload",
+            json!({ "guest": "probe", "force": true }),
+            "400",
+            "force",
+        ),
         ("erase", json!({}), "404", "list, show, load"),
     ];
     for (verb, request, code, words) in cases {
@@ -314,7 +473,12 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
 
 #[tokio::test]
 async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
-    let Probe { server, host, client, .. } = Probe::start(|config, settings, _| {
+    let Probe {
+        server,
+        host,
+        client,
+        ..
+    } = Probe::start(|config, settings, _| {
         config.host.name = Some("busy".to_owned());
         config.host.admin = true;
         settings.limits.time = Duration::from_secs(20);
@@ -322,10 +486,15 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
     })
     .await?;
     for _ in 0..8 {
-        client.publish("probe", json!({ "do": "spin" }).to_string().into()).await?;
+        client
+            .publish("probe", json!({ "do": "spin" }).to_string().into())
+            .await?;
     }
     client.flush().await?;
-    eventually("all instances loop", || host.guests().iter().any(|guest| guest.in_hand == 4)).await?;
+    eventually("all instances loop", || {
+        host.guests().iter().any(|guest| guest.in_hand == 4)
+    })
+    .await?;
     let listed = wharf_json(&server, &["guests", "list"]).await?;
     assert_eq!(listed["hosts"][0]["guests"][0]["in_hand"], 4, "{listed}");
     drop(host);
@@ -334,7 +503,12 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_is_drained_by_an_order() -> Result<()> {
-    let Probe { server: _server, host, client, .. } = probe_on("h").await?;
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = probe_on("h").await?;
     let reply = ask(&client, "wharf.admin.h.drain", json!({})).await?;
     assert!(reply.headers.is_none(), "{reply:?}");
     soon("the host is told", host.told_to_drain()).await?;
@@ -345,22 +519,44 @@ async fn a_host_is_drained_by_an_order() -> Result<()> {
 
 #[tokio::test]
 async fn nobody_is_obeyed_unless_the_host_is_told_to() -> Result<()> {
-    let Probe { server, host, client, .. } =
-        Probe::start(|config, _, _| config.host.name = Some("h".to_owned())).await?;
-    let refused = client.request("wharf.admin.h.list", "".into()).await.expect_err("nobody listens");
+    let Probe {
+        server,
+        host,
+        client,
+        ..
+    } = Probe::start(|config, _, _| config.host.name = Some("h".to_owned())).await?;
+    let refused = client
+        .request("wharf.admin.h.list", "".into())
+        .await
+        .expect_err("nobody listens");
     assert_eq!(refused.kind(), async_nats::RequestErrorKind::NoResponders);
-    assert_eq!(wharf_json(&server, &["hosts"]).await?["hosts"][0]["admin"], false);
+    assert_eq!(
+        wharf_json(&server, &["hosts"]).await?["hosts"][0]["admin"],
+        false
+    );
     let listed = wharf(&server, &["guests", "list"]).await?;
     assert_eq!(listed.code, Some(0));
-    assert!(listed.stderr.contains("[admin] enabled = true"), "{}", listed.stderr);
+    assert!(
+        listed.stderr.contains("[admin] enabled = true"),
+        "{}",
+        listed.stderr
+    );
     host.shutdown().await;
     Ok(())
 }
 
 #[tokio::test]
 async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
-    let everything = || SubjectGrant { subject: ">".to_owned(), ignore_prefix: true };
-    let Probe { server: _server, host, client, .. } = Probe::start(|config, settings, _| {
+    let everything = || SubjectGrant {
+        subject: ">".to_owned(),
+        ignore_prefix: true,
+    };
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
         config.host.admin = true;
         settings.publish.push(everything());
@@ -377,15 +573,21 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
         json!({ "do": "subscribe", "subject": "wharf.admin.>" }),
         json!({ "do": "subscribe", "subject": "wharf.admin.h.*" }),
     ] {
-        let answer: Value = serde_json::from_slice(&ask(&client, "probe", step.clone()).await?.payload)?;
+        let answer: Value =
+            serde_json::from_slice(&ask(&client, "probe", step.clone()).await?.payload)?;
         assert_eq!(answer["error"]["kind"], "denied", "{step}: {answer}");
     }
     // Nor does an answer go there, for one who asks for that.
     let say = json!({ "do": "reply", "text": unload }).to_string();
-    client.publish_with_reply("probe", "wharf.admin.h.unload", say.into()).await?;
-    client.flush().await?;
-    eventually("the reply is refused", || host.stats("probe").is_some_and(|stats| stats.replies_failed == 1))
+    client
+        .publish_with_reply("probe", "wharf.admin.h.unload", say.into())
         .await?;
+    client.flush().await?;
+    eventually("the reply is refused", || {
+        host.stats("probe")
+            .is_some_and(|stats| stats.replies_failed == 1)
+    })
+    .await?;
     assert_eq!(host.guests().len(), 1);
     host.shutdown().await;
     Ok(())
@@ -393,7 +595,12 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
 
 #[tokio::test]
 async fn a_guest_that_hears_everything_hears_no_orders() -> Result<()> {
-    let Probe { server: _server, host, client, .. } = Probe::start(|config, settings, _| {
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
         config.host.admin = true;
         settings.may_subscribe.push(">".into());
@@ -416,18 +623,34 @@ async fn the_settings_name_the_host_and_refuse_subjects_that_are_its_own() -> Re
     let path: PathBuf = directory.path().join("wharf.toml");
     let load = |text: &str| -> Result<std::result::Result<Config, ConfigErrors>> {
         std::fs::write(&path, text)?;
-        Ok(Config::load(&Sources { config: Some(path.clone()), settings: None, env: &|_| None }))
+        Ok(Config::load(&Sources {
+            config: Some(path.clone()),
+            settings: None,
+            env: &|_| None,
+        }))
     };
     let config = load("[host]\nname = \"prod-1\"\n[admin]\nenabled = true\n")??;
-    assert_eq!((config.host.name.as_deref(), config.host.admin), (Some("prod-1"), true));
+    assert_eq!(
+        (config.host.name.as_deref(), config.host.admin),
+        (Some("prod-1"), true)
+    );
     assert!(!load("")??.host.admin);
     for (text, words) in [
         ("[host]\nname = \"a.b\"\n", "host's name"),
         ("[admin]\nenable = true\n", "did you mean \"enabled\""),
         ("[admin]\n", "\"enabled\" is missing"),
-        ("[guests.a]\ncomponent = \"a.wasm\"\npublish = [\"wharf.admin.>\"]\n", "for operators"),
-        ("[guests.a]\ncomponent = \"a.wasm\"\nsubscribe = [\"wharf.admin.h.list\"]\n", "for operators"),
-        ("[guests.a]\ncomponent = \"a.wasm\"\nprefix = \"wharf.admin.\"\n", "operators"),
+        (
+            "[guests.a]\ncomponent = \"a.wasm\"\npublish = [\"wharf.admin.>\"]\n",
+            "for operators",
+        ),
+        (
+            "[guests.a]\ncomponent = \"a.wasm\"\nsubscribe = [\"wharf.admin.h.list\"]\n",
+            "for operators",
+        ),
+        (
+            "[guests.a]\ncomponent = \"a.wasm\"\nprefix = \"wharf.admin.\"\n",
+            "operators",
+        ),
     ] {
         let errors = load(text)?.expect_err("it is refused").to_string();
         assert!(errors.contains(words), "{errors}");
@@ -439,7 +662,10 @@ async fn the_settings_name_the_host_and_refuse_subjects_that_are_its_own() -> Re
     let mut settings = probe()?;
     settings.subscribe.push("admin.h.list".into());
     config.guests.insert("probe".to_owned(), settings);
-    let error = Host::builder(config).start().await.expect_err("it is refused");
+    let error = Host::builder(config)
+        .start()
+        .await
+        .expect_err("it is refused");
     let words = format!("{:#}", anyhow::Error::from(error));
     assert!(words.contains("never a guest's"), "{words}");
     Ok(())
@@ -447,15 +673,28 @@ async fn the_settings_name_the_host_and_refuse_subjects_that_are_its_own() -> Re
 
 #[tokio::test]
 async fn no_answer_goes_where_orders_are_taken() -> Result<()> {
-    let Probe { server: _server, host, client, .. } = probe_on("h").await?;
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = probe_on("h").await?;
     let mut heard = client.subscribe("wharf.admin.other.load").await?;
-    client.publish_with_reply("$SRV.PING.wharf", "wharf.admin.other.load", "".into()).await?;
-    client.publish_with_reply("wharf.admin.h.list", "wharf.admin.other.load", "".into()).await?;
+    client
+        .publish_with_reply("$SRV.PING.wharf", "wharf.admin.other.load", "".into())
+        .await?;
+    client
+        .publish_with_reply("wharf.admin.h.list", "wharf.admin.other.load", "".into())
+        .await?;
     // Both have been seen to by the time that this is answered: the same subscriptions, in order.
     ask_json(&client, "$SRV.PING.wharf").await?;
     ask_json(&client, "wharf.admin.h.list").await?;
-    client.publish("wharf.admin.other.load", "the first".into()).await?;
-    let first = soon("a message comes", heard.next()).await?.context("the subscription lives")?;
+    client
+        .publish("wharf.admin.other.load", "the first".into())
+        .await?;
+    let first = soon("a message comes", heard.next())
+        .await?
+        .context("the subscription lives")?;
     assert_eq!(first.payload, "the first");
     host.shutdown().await;
     Ok(())

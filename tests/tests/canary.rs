@@ -30,7 +30,10 @@ fn guest(share: f64) -> Result<GuestSettings> {
 }
 
 fn without_canary(settings: &GuestSettings) -> GuestSettings {
-    GuestSettings { canary: None, ..settings.clone() }
+    GuestSettings {
+        canary: None,
+        ..settings.clone()
+    }
 }
 
 struct Place {
@@ -47,23 +50,37 @@ impl Place {
         config.guests.insert("guest".to_owned(), settings);
         let host = Host::builder(config).start().await?;
         let client = server.client().await?;
-        Ok(Self { _server: server, host, client })
+        Ok(Self {
+            _server: server,
+            host,
+            client,
+        })
     }
 
     fn info(&self) -> Result<wharf::GuestInfo> {
-        self.host.guests().into_iter().next().context("there is a guest")
+        self.host
+            .guests()
+            .into_iter()
+            .next()
+            .context("there is a guest")
     }
 
     /// Whether the canary answers, and not the version in service.
     async fn is_canary(&self, subject: &'static str) -> Result<bool> {
         let payload = say("canary");
         let reply = soon("an answer", self.client.request(subject, payload.clone())).await??;
-        ensure!(reply.payload == "canary" || reply.payload == payload, "{reply:?}");
+        ensure!(
+            reply.payload == "canary" || reply.payload == payload,
+            "{reply:?}"
+        );
         Ok(reply.payload == "canary")
     }
 
     async fn apply(&self, settings: &GuestSettings) -> Result<wharf::Applied> {
-        Ok(self.host.apply(BTreeMap::from([("guest".to_owned(), settings.clone())])).await?)
+        Ok(self
+            .host
+            .apply(BTreeMap::from([("guest".to_owned(), settings.clone())]))
+            .await?)
     }
 }
 
@@ -101,7 +118,9 @@ async fn ask(
     loop {
         let goes_on = next < most && !done.load(Ordering::Relaxed);
         if goes_on && waiting.len() < in_flight {
-            client.publish_with_reply(SUBJECT, format!("{inbox}.{next}"), payload.clone()).await?;
+            client
+                .publish_with_reply(SUBJECT, format!("{inbox}.{next}"), payload.clone())
+                .await?;
             waiting.insert(next);
             next += 1;
             continue;
@@ -109,10 +128,20 @@ async fn ask(
         if waiting.is_empty() {
             break;
         }
-        let reply = tokio::time::timeout(PATIENCE, replies.next()).await.context("a message was lost")?;
+        let reply = tokio::time::timeout(PATIENCE, replies.next())
+            .await
+            .context("a message was lost")?;
         let reply = reply.context("the server is gone")?;
-        let number = reply.subject.rsplit('.').next().context("a number")?.parse()?;
-        ensure!(waiting.remove(&number), "message {number} was answered twice");
+        let number = reply
+            .subject
+            .rsplit('.')
+            .next()
+            .context("a number")?
+            .parse()?;
+        ensure!(
+            waiting.remove(&number),
+            "message {number} was answered twice"
+        );
         let count = match &reply.headers {
             Some(_) => &mut answers.failed,
             None if reply.payload == payload => &mut answers.by_main,
@@ -121,7 +150,10 @@ async fn ask(
         *count += 1;
     }
     client.flush().await?;
-    ensure!(futures_util::FutureExt::now_or_never(replies.next()).is_none(), "an answer too many");
+    ensure!(
+        futures_util::FutureExt::now_or_never(replies.next()).is_none(),
+        "an answer too many"
+    );
     Ok(answers)
 }
 
@@ -139,8 +171,17 @@ struct Load {
 impl Load {
     fn start(place: &Place, payload: Bytes) -> Self {
         let done = Arc::<AtomicBool>::default();
-        let asking = ask(place.client.clone(), payload, 128, u64::MAX, Arc::clone(&done));
-        Self { asking: tokio::spawn(asking), done }
+        let asking = ask(
+            place.client.clone(),
+            payload,
+            128,
+            u64::MAX,
+            Arc::clone(&done),
+        );
+        Self {
+            asking: tokio::spawn(asking),
+            done,
+        }
     }
 
     async fn end(self) -> Result<Answers> {
@@ -159,35 +200,56 @@ async fn handled(place: &Place, more: u64) -> Result<()> {
 async fn a_canary_gets_its_share_of_the_messages_and_no_more() -> Result<()> {
     let place = Place::start(guest(0.2)?).await?;
     let answers = ask_all(&place, say("canary"), 1000).await?;
-    ensure!((197..=203).contains(&answers.by_canary) && answers.failed == 0, "{answers:?}");
+    ensure!(
+        (197..=203).contains(&answers.by_canary) && answers.failed == 0,
+        "{answers:?}"
+    );
     let info = place.info()?;
     let canary = info.canary.context("it goes on")?;
     assert_eq!((info.version, canary.version), (1, 2));
-    assert_eq!((canary.handled, canary.failed, canary.queued), (answers.by_canary, 0, 0));
+    assert_eq!(
+        (canary.handled, canary.failed, canary.queued),
+        (answers.by_canary, 0, 0)
+    );
     assert_eq!(info.stats.handled, 1000, "what both handled");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_canary_that_fails_too_often_is_taken_out_under_load_and_no_message_is_lost() -> Result<()> {
+async fn a_canary_that_fails_too_often_is_taken_out_under_load_and_no_message_is_lost() -> Result<()>
+{
     let settings = guest(0.25)?;
     let place = Place::start(settings.clone()).await?;
     let load = Load::start(&place, step(json!({ "do": "trap" })));
-    eventually("it is taken out", || place.host.guests()[0].canary.is_none()).await?;
+    eventually("it is taken out", || {
+        place.host.guests()[0].canary.is_none()
+    })
+    .await?;
     handled(&place, 1000).await?;
     let answers = load.end().await?;
     // One of a hundred may fail; with the second it gets no more, but may have as many in hand as it has instances.
-    ensure!((2..=9).contains(&answers.failed) && answers.by_canary == 0, "{answers:?}");
+    ensure!(
+        (2..=9).contains(&answers.failed) && answers.by_canary == 0,
+        "{answers:?}"
+    );
     let info = place.info()?;
     let why = info.canary_taken_out.context("it says why")?;
-    ensure!(why.contains("and of 100 1 may (max_failure = 0.01)") && why.contains("version 2"), "{why}");
+    ensure!(
+        why.contains("and of 100 1 may (max_failure = 0.01)") && why.contains("version 2"),
+        "{why}"
+    );
     assert_eq!(info.stats.canaries_taken_out, 1);
     assert_eq!(
         (info.stats.handled, info.stats.trapped, info.stats.dropped),
         (answers.by_main, answers.failed, 0)
     );
-    for gone in [place.host.promote("guest").await, place.host.abandon("guest").await] {
-        let Err(ChangeError::NoCanary { taken_out, .. }) = gone else { anyhow::bail!("{gone:?}") };
+    for gone in [
+        place.host.promote("guest").await,
+        place.host.abandon("guest").await,
+    ] {
+        let Err(ChangeError::NoCanary { taken_out, .. }) = gone else {
+            anyhow::bail!("{gone:?}")
+        };
         assert_eq!(taken_out.as_deref(), Some(why.as_str()));
     }
     // What was asked for has not changed: it is not tried again.
@@ -219,7 +281,14 @@ async fn the_failure_that_is_one_too_many_is_the_last_that_anybody_sees() -> Res
     // They leave the window, and are forgiven.
     assert_eq!(ask_all(&place, say("canary"), 10).await?.by_canary, 10);
     let answers = ask_all(&place, step(json!({ "do": "trap" })), 20).await?;
-    assert_eq!(answers, Answers { by_main: 16, by_canary: 0, failed: 4 });
+    assert_eq!(
+        answers,
+        Answers {
+            by_main: 16,
+            by_canary: 0,
+            failed: 4
+        }
+    );
     Ok(())
 }
 
@@ -228,10 +297,25 @@ async fn what_waits_for_a_canary_that_hangs_is_handled_by_the_version_in_service
     let mut settings = guest(0.5)?;
     settings.instances.max = 1.try_into()?;
     settings.limits.time = Duration::from_millis(500);
-    settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(0.0).context("a part")?;
+    settings.canary.as_mut().context("a canary")?.max_failure =
+        Ratio::new(0.0).context("a part")?;
     let place = Place::start(settings).await?;
-    let answers = ask(place.client.clone(), step(json!({ "do": "spin" })), 100, 100, Arc::default()).await?;
-    assert_eq!(answers, Answers { by_main: 99, by_canary: 0, failed: 1 });
+    let answers = ask(
+        place.client.clone(),
+        step(json!({ "do": "spin" })),
+        100,
+        100,
+        Arc::default(),
+    )
+    .await?;
+    assert_eq!(
+        answers,
+        Answers {
+            by_main: 99,
+            by_canary: 0,
+            failed: 1
+        }
+    );
     Ok(())
 }
 
@@ -243,14 +327,23 @@ async fn a_canary_that_is_behind_takes_no_room_from_the_version_in_service() -> 
     settings.limits.time = PATIENCE;
     let place = Place::start(settings).await?;
     let spin = step(json!({ "do": "spin" }));
-    let canary = || place.host.guests().first().and_then(|guest| guest.canary.clone());
+    let canary = || {
+        place
+            .host
+            .guests()
+            .first()
+            .and_then(|guest| guest.canary.clone())
+    };
     // One after the other: nothing waits for the version in service.
     for number in 1..=200 {
         place.client.publish(SUBJECT, spin.clone()).await?;
         place.client.flush().await?;
         eventually("it has come where it belongs", || {
             let waits = canary().map_or(0, |canary| (canary.queued + canary.in_hand) as u64);
-            place.host.stats("guest").is_some_and(|stats| stats.handled + stats.dropped + waits == number)
+            place
+                .host
+                .stats("guest")
+                .is_some_and(|stats| stats.handled + stats.dropped + waits == number)
         })
         .await?;
     }
@@ -269,7 +362,11 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
     let place = Place::start(settings.clone()).await?;
     let load = Load::start(&place, say("canary"));
     handled(&place, 1000).await?;
-    let unheard = place.client.request("own", say("canary")).await.expect_err("nobody hears it");
+    let unheard = place
+        .client
+        .request("own", say("canary"))
+        .await
+        .expect_err("nobody hears it");
     assert_eq!(unheard.kind(), async_nats::RequestErrorKind::NoResponders);
     let report = place.host.promote("guest").await?;
     ensure!(report.is_clean(), "{report:?}");
@@ -279,14 +376,34 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
     }
     handled(&place, 1000).await?;
     let answers = load.end().await?;
-    ensure!(answers.failed == 0 && answers.by_main > 500 && answers.by_canary > 1000, "{answers:?}");
+    ensure!(
+        answers.failed == 0 && answers.by_main > 500 && answers.by_canary > 1000,
+        "{answers:?}"
+    );
     let info = place.info()?;
-    assert_eq!((info.version, info.component, info.canary), (2, component("probe")?.into(), None));
+    assert_eq!(
+        (info.version, info.component, info.canary),
+        (2, component("probe")?.into(), None)
+    );
     assert_eq!(info.stats.dropped, 0);
     let none = place.host.promote("guest").await;
-    ensure!(matches!(none, Err(ChangeError::NoCanary { taken_out: None, .. })), "{none:?}");
+    ensure!(
+        matches!(
+            none,
+            Err(ChangeError::NoCanary {
+                taken_out: None,
+                ..
+            })
+        ),
+        "{none:?}"
+    );
     // It is in service: however often it fails, it stays.
-    assert_eq!(ask_all(&place, step(json!({ "do": "trap" })), 200).await?.failed, 200);
+    assert_eq!(
+        ask_all(&place, step(json!({ "do": "trap" })), 200)
+            .await?
+            .failed,
+        200
+    );
     ensure!(place.is_canary(SUBJECT).await?);
     // As it was asked for, and then promoted: it stays so.
     assert_eq!(place.apply(&settings).await?, wharf::Applied::default());
@@ -296,7 +413,10 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
     as_it_is.component = component("probe")?.into();
     assert_eq!(place.apply(&as_it_is).await?, wharf::Applied::default());
     // And back to what it was.
-    assert_eq!(place.apply(&without_canary(&settings)).await?.replaced, ["guest"]);
+    assert_eq!(
+        place.apply(&without_canary(&settings)).await?.replaced,
+        ["guest"]
+    );
     ensure!(!place.is_canary(SUBJECT).await?);
     Ok(())
 }
@@ -321,8 +441,14 @@ async fn a_canary_that_is_abandoned_finishes_what_it_has_in_hand() -> Result<()>
             eventually("one waits", || place.host.guests()[0].queued == 1).await?;
             let abandoning = place.host.abandon("guest");
             let go_on = async {
-                ensure!(waiting.await??.payload == payload, "the version in service answers");
-                place.client.publish(asked.reply.context("a reply subject")?, "go on".into()).await?;
+                ensure!(
+                    waiting.await??.payload == payload,
+                    "the version in service answers"
+                );
+                place
+                    .client
+                    .publish(asked.reply.context("a reply subject")?, "go on".into())
+                    .await?;
                 anyhow::Ok(())
             };
             let (report, gone_on) = tokio::join!(abandoning, go_on);
@@ -346,16 +472,32 @@ async fn a_canary_that_does_not_come_up_changes_nothing() -> Result<()> {
     let mut missing = guest(0.5)?;
     missing.canary = Some(CanarySettings::new("none.wasm"));
     let mut trapping = guest(0.5)?;
-    trapping.config.insert("start".to_owned(), json!([{ "do": "trap" }]).to_string());
+    trapping
+        .config
+        .insert("start".to_owned(), json!([{ "do": "trap" }]).to_string());
     let mut greedy = guest(0.5)?;
     greedy.instances.max = 600.try_into()?;
     for (settings, why) in [
-        (missing, "its canary does not come up: cannot read component none.wasm"),
-        (trapping, "its canary does not come up: it trapped while it started"),
+        (
+            missing,
+            "its canary does not come up: cannot read component none.wasm",
+        ),
+        (
+            trapping,
+            "its canary does not come up: it trapped while it started",
+        ),
         (greedy, "are free"),
     ] {
-        let replaced = place.host.replace("guest", settings.clone()).await.err().context("it came up")?;
-        let applied = place.host.apply(BTreeMap::from([("guest".to_owned(), settings)])).await;
+        let replaced = place
+            .host
+            .replace("guest", settings.clone())
+            .await
+            .err()
+            .context("it came up")?;
+        let applied = place
+            .host
+            .apply(BTreeMap::from([("guest".to_owned(), settings)]))
+            .await;
         for error in [replaced, applied.err().context("it came up")?] {
             let text = format!("{:#}", anyhow::Error::from(error));
             ensure!(text.contains(why), "{text}");
@@ -370,7 +512,11 @@ async fn a_canary_that_does_not_come_up_changes_nothing() -> Result<()> {
         settings.instances.max = 600.try_into()?;
         settings
     });
-    let error = Host::builder(config).start().await.err().context("it came up")?;
+    let error = Host::builder(config)
+        .start()
+        .await
+        .err()
+        .context("it came up")?;
     ensure!(error.to_string().contains("1200 instances"), "{error}");
     Ok(())
 }
@@ -385,11 +531,17 @@ async fn only_what_is_asked_for_otherwise_changes() -> Result<()> {
         Ok((info.version, info.canary.map(|canary| canary.version)))
     };
     let applied = place.apply(&with).await?;
-    assert_eq!((applied.canaries, applied.replaced), (vec!["guest".to_owned()], vec![]));
+    assert_eq!(
+        (applied.canaries, applied.replaced),
+        (vec!["guest".to_owned()], vec![])
+    );
     assert_eq!(versions(&place)?, (1, Some(2)));
     ensure!(place.is_canary(SUBJECT).await?);
     let applied = place.apply(&without).await?;
-    assert_eq!((applied.canaries, applied.replaced), (vec!["guest".to_owned()], vec![]));
+    assert_eq!(
+        (applied.canaries, applied.replaced),
+        (vec!["guest".to_owned()], vec![])
+    );
     assert_eq!(versions(&place)?, (1, None));
     ensure!(!place.is_canary(SUBJECT).await?);
     // What is a setting of the guest is one of its canary's, too: both are replaced.
@@ -397,7 +549,10 @@ async fn only_what_is_asked_for_otherwise_changes() -> Result<()> {
     let mut other = with.clone();
     other.config.insert("key".to_owned(), "value".to_owned());
     let applied = place.apply(&other).await?;
-    assert_eq!((applied.canaries, applied.replaced), (vec![], vec!["guest".to_owned()]));
+    assert_eq!(
+        (applied.canaries, applied.replaced),
+        (vec![], vec!["guest".to_owned()])
+    );
     assert_eq!(versions(&place)?, (4, Some(5)));
     // The version on trial is asked for in service: it is promoted, not started anew.
     let mut promoted = without_canary(&other);
@@ -419,21 +574,39 @@ async fn a_guest_with_a_canary_handles_all_that_had_arrived_when_it_goes() -> Re
         let mut settings = guest(0.3)?;
         settings.limits.queue_messages = 1_000_000;
         // In every other round it fails while the guest goes.
-        let (payload, most) =
-            if round % 2 == 0 { (say("canary"), 0.0) } else { (step(json!({ "do": "trap" })), 0.2) };
-        settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(most).context("a part")?;
+        let (payload, most) = if round % 2 == 0 {
+            (say("canary"), 0.0)
+        } else {
+            (step(json!({ "do": "trap" })), 0.2)
+        };
+        settings.canary.as_mut().context("a canary")?.max_failure =
+            Ratio::new(most).context("a part")?;
         let place = Place::start(settings).await?;
         for _ in 0..2000 {
             place.client.publish(SUBJECT, payload.clone()).await?;
         }
         place.client.flush().await?;
-        let received = || place.host.stats("guest").is_some_and(|stats| stats.received == 2000);
+        let received = || {
+            place
+                .host
+                .stats("guest")
+                .is_some_and(|stats| stats.received == 2000)
+        };
         eventually("all have arrived", received).await?;
-        let report =
-            if round % 4 < 2 { place.host.shutdown().await } else { place.host.unload("guest").await? };
+        let report = if round % 4 < 2 {
+            place.host.shutdown().await
+        } else {
+            place.host.unload("guest").await?
+        };
         let stats = report.guests["guest"];
-        ensure!(report.is_clean() && stats.handled + stats.trapped == 2000, "{report:?}");
-        ensure!(stats.trapped <= 21 + 8, "what waits for a canary that fails is for the others: {stats:?}");
+        ensure!(
+            report.is_clean() && stats.handled + stats.trapped == 2000,
+            "{report:?}"
+        );
+        ensure!(
+            stats.trapped <= 21 + 8,
+            "what waits for a canary that fails is for the others: {stats:?}"
+        );
     }
     Ok(())
 }
@@ -450,7 +623,10 @@ async fn what_a_canary_may_want_to_hear_has_the_bound_of_a_guest_in_service() ->
     let answer: Value = serde_json::from_slice(&reply.payload)?;
     let steps = answer["ok"].as_array().context("a list")?;
     // One is configured.
-    ensure!(steps[..999].iter().all(|one| one.get("ok").is_some()), "{answer}");
+    ensure!(
+        steps[..999].iter().all(|one| one.get("ok").is_some()),
+        "{answer}"
+    );
     assert_eq!(steps[999]["error"]["kind"], "unavailable");
     place.host.promote("guest").await?;
     ensure!(place.is_canary("own.998").await?);
@@ -458,38 +634,59 @@ async fn what_a_canary_may_want_to_hear_has_the_bound_of_a_guest_in_service() ->
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_had_in_hand() -> Result<()> {
+async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_had_in_hand()
+-> Result<()> {
     let mut settings = guest(1.0)?;
-    settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(0.0).context("a part")?;
+    settings.canary.as_mut().context("a canary")?.max_failure =
+        Ratio::new(0.0).context("a part")?;
     settings.request = vec!["gate".into()];
     settings.limits.time = PATIENCE;
-    let Place { _server, host, client } = Place::start(settings).await?;
+    let Place {
+        _server,
+        host,
+        client,
+    } = Place::start(settings).await?;
     let mut gate = client.subscribe("gate").await?;
     let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
     client.publish(SUBJECT, step(asks)).await?;
-    let held = soon("it asks", gate.next()).await?.context("the gate is closed")?;
-    ensure!(client.request(SUBJECT, step(json!({ "do": "trap" }))).await?.headers.is_some(), "it fails");
+    let held = soon("it asks", gate.next())
+        .await?
+        .context("the gate is closed")?;
+    ensure!(
+        client
+            .request(SUBJECT, step(json!({ "do": "trap" })))
+            .await?
+            .headers
+            .is_some(),
+        "it fails"
+    );
     eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
     let stopping = tokio::spawn(host.shutdown());
     // The guest is unsubscribed before the canary has ended.
     let unsubscribed = async { while client.request(SUBJECT, say("x")).await.is_ok() {} };
     soon("the guest is unsubscribed", unsubscribed).await?;
-    client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    client
+        .publish(held.reply.context("a reply subject")?, "go on".into())
+        .await?;
     let report = soon("it stops", stopping).await??;
     let stats = report.guests["guest"];
-    ensure!(report.is_clean() && stats.handled + stats.trapped == stats.received, "{report:?}");
+    ensure!(
+        report.is_clean() && stats.handled + stats.trapped == stats.received,
+        "{report:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and_goes_after_it() -> Result<()>
-{
+async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and_goes_after_it()
+-> Result<()> {
     let server = TestServer::start("").await?;
     let mut config = config(&server);
     for name in ["first", "second"] {
         let mut settings = guest(1.0)?;
         settings.subscribe = vec![name.into()];
-        settings.canary.as_mut().context("a canary")?.max_failure = Ratio::new(0.0).context("a part")?;
+        settings.canary.as_mut().context("a canary")?.max_failure =
+            Ratio::new(0.0).context("a part")?;
         settings.request = vec!["gate".into()];
         settings.limits.time = PATIENCE;
         config.guests.insert(name.to_owned(), settings);
@@ -499,19 +696,37 @@ async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and
     let mut gate = client.subscribe("gate").await?;
     let asks = json!({ "do": "request", "subject": "gate", "timeout_ms": 30_000 });
     client.publish("first", step(asks)).await?;
-    let held = soon("it asks", gate.next()).await?.context("the gate is closed")?;
+    let held = soon("it asks", gate.next())
+        .await?
+        .context("the gate is closed")?;
     let taken_out = |at: usize| {
         let guest = &host.guests()[at];
         (guest.canary_taken_out.is_some(), guest.canary.is_none())
     };
-    client.request("first", step(json!({ "do": "trap" }))).await?;
-    eventually("the first is told and leaves", || taken_out(0) == (true, true)).await?;
-    client.request("second", step(json!({ "do": "trap" }))).await?;
+    client
+        .request("first", step(json!({ "do": "trap" })))
+        .await?;
+    eventually("the first is told and leaves", || {
+        taken_out(0) == (true, true)
+    })
+    .await?;
+    client
+        .request("second", step(json!({ "do": "trap" })))
+        .await?;
     eventually("the second is told", || taken_out(1).0).await?;
-    assert_eq!(host.stats("second").context("it runs")?.canaries_taken_out, 1);
-    client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    assert_eq!(
+        host.stats("second").context("it runs")?.canaries_taken_out,
+        1
+    );
+    client
+        .publish(held.reply.context("a reply subject")?, "go on".into())
+        .await?;
     eventually("the second has left", || taken_out(1).1).await?;
-    assert_eq!(client.request("second", say("x")).await?.payload, say("x"), "the version in service answers");
+    assert_eq!(
+        client.request("second", say("x")).await?.payload,
+        say("x"),
+        "the version in service answers"
+    );
     ensure!(host.shutdown().await.is_clean());
     Ok(())
 }

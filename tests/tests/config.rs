@@ -20,7 +20,10 @@ struct Written {
 
 impl Written {
     fn toml(text: &str) -> Self {
-        Self { config: Some(text.to_owned()), ..Self::default() }
+        Self {
+            config: Some(text.to_owned()),
+            ..Self::default()
+        }
     }
 
     fn settings(mut self, text: &str) -> Self {
@@ -71,7 +74,10 @@ impl Written {
 #[test]
 fn nothing_written_gives_the_defaults_and_a_server_of_our_own() {
     let config = Written::default().valid();
-    let expected = Config { own_server: true, ..Config::default() };
+    let expected = Config {
+        own_server: true,
+        ..Config::default()
+    };
     assert_eq!(config, expected);
     assert_eq!(config.nats.servers, ["nats://127.0.0.1:4222"]);
     assert_eq!(config.nats.max_reconnect, Some(5));
@@ -119,13 +125,25 @@ fn every_key_of_the_connection_is_read_from_the_file() {
     assert_eq!(nats.connect_timeout, Duration::from_secs(90));
     assert_eq!(nats.drain_timeout, Duration::from_secs(120));
     assert!(!nats.randomize);
-    assert_eq!((nats.default_bucket.as_str(), nats.prefix.as_str()), ("main", "eu."));
-    assert_eq!(nats.auth, Auth::UserPassword { username: "me".to_owned(), password: Secret::new("hunter2") });
+    assert_eq!(
+        (nats.default_bucket.as_str(), nats.prefix.as_str()),
+        ("main", "eu.")
+    );
+    assert_eq!(
+        nats.auth,
+        Auth::UserPassword {
+            username: "me".to_owned(),
+            password: Secret::new("hunter2")
+        }
+    );
     assert_eq!(nats.tls.cert, Some(dir.path().join("cert.pem")));
     assert_eq!(nats.tls.key, Some(dir.path().join("key.pem")));
     assert_eq!(nats.tls.ca, Some(dir.path().join("ca.pem")));
     assert_eq!(config.host.data, Some(dir.path().join("state")));
-    assert_eq!(config.host.cache.as_deref(), Some(Path::new("/var/cache/wharf")));
+    assert_eq!(
+        config.host.cache.as_deref(),
+        Some(Path::new("/var/cache/wharf"))
+    );
     assert_eq!(config.http.listen, Some("127.0.0.1:9464".parse().unwrap()));
 }
 
@@ -160,28 +178,45 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
     )
     .load();
     let config = config.unwrap();
-    let grant = |subject: &str, ignore_prefix| SubjectGrant { subject: subject.to_owned(), ignore_prefix };
+    let grant = |subject: &str, ignore_prefix| SubjectGrant {
+        subject: subject.to_owned(),
+        ignore_prefix,
+    };
     let mut expected = GuestSettings::new(dir.path().join("quakes.wasm"));
     expected.prefix = Some("seismo.".to_owned());
     let queue = Some("workers".to_owned());
     expected.subscribe = vec![
         "quakes.*".into(),
-        SubscriptionSettings { subject: "jobs".to_owned(), queue, ignore_prefix: true },
+        SubscriptionSettings {
+            subject: "jobs".to_owned(),
+            queue,
+            ignore_prefix: true,
+        },
     ];
     expected.may_subscribe = vec![grant("extra.>", false)];
     expected.publish = vec![grant("alerts.>", false), grant("raw", true)];
     expected.request = vec![grant("geo.lookup", false)];
-    expected.buckets =
-        [("quakes".to_owned(), BucketAccess::ReadWrite), ("places".to_owned(), BucketAccess::Read)].into();
+    expected.buckets = [
+        ("quakes".to_owned(), BucketAccess::ReadWrite),
+        ("places".to_owned(), BucketAccess::Read),
+    ]
+    .into();
     expected.config = [("threshold".to_owned(), "4.5".to_owned())].into();
     expected.serializer = Serializer::Msgpack;
     expected.env = [("RUST_LOG".to_owned(), "info".to_owned())].into();
-    let directory = |host, guest: &str, access| DirectoryGrant { host, guest: guest.to_owned(), access };
+    let directory = |host, guest: &str, access| DirectoryGrant {
+        host,
+        guest: guest.to_owned(),
+        access,
+    };
     expected.dirs = vec![
         directory(dir.path().join("data"), "/data", DirectoryAccess::ReadWrite),
         directory(dir.path().join("."), "/all", DirectoryAccess::Read),
     ];
-    expected.instances = Instances { max: 2.try_into().unwrap(), reuse: 1.try_into().unwrap() };
+    expected.instances = Instances {
+        max: 2.try_into().unwrap(),
+        reuse: 1.try_into().unwrap(),
+    };
     expected.limits = Limits {
         memory_bytes: 1 << 20,
         time: Duration::from_millis(250),
@@ -206,9 +241,17 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
             max_value_size: Some(4096),
         }
     );
-    let place = Place::InFile { path: dir.path().join("wharf.toml"), line: 3, column: 21 };
+    let place = Place::InFile {
+        path: dir.path().join("wharf.toml"),
+        line: 3,
+        column: 21,
+    };
     assert_eq!(config.components["quakes"], place);
-    let place = Place::InFile { path: dir.path().join("wharf.toml"), line: 16, column: 32 };
+    let place = Place::InFile {
+        path: dir.path().join("wharf.toml"),
+        line: 16,
+        column: 32,
+    };
     assert_eq!(config.canaries["quakes"], place);
 }
 
@@ -218,34 +261,64 @@ fn a_canary_of_which_little_is_said_gets_one_message_of_twenty_and_of_a_hundred_
     let config = Written::toml(text).valid();
     let canary = config.guests["g"].canary.clone().unwrap();
     assert_eq!(canary.component.to_string(), "nats://plugins/g.wasm");
-    assert_eq!((canary.share.get(), canary.max_failure.get(), canary.window.get()), (0.05, 0.01, 100));
+    assert_eq!(
+        (
+            canary.share.get(),
+            canary.max_failure.get(),
+            canary.window.get()
+        ),
+        (0.05, 0.01, 100)
+    );
 }
 
 #[test]
 fn what_is_wrong_with_a_canary_is_said_where_it_is() {
-    let guest = |canary: &str| format!("[guests.g]\ncomponent = 'g.wasm'\n[guests.g.canary]\n{canary}\n");
+    let guest =
+        |canary: &str| format!("[guests.g]\ncomponent = 'g.wasm'\n[guests.g.canary]\n{canary}\n");
     let share = "expected a part such as 0.05, more than 0 and up to 1";
     let most = "expected a part such as 0.01, from 0 to 1";
     for (canary, problem) in [
-        ("share = 0.1", "3:1: the key \"component\" is missing".to_owned()),
-        ("component = ''", "4:13: \"\" is neither a path nor nats://BUCKET/NAME".to_owned()),
+        (
+            "share = 0.1",
+            "3:1: the key \"component\" is missing".to_owned(),
+        ),
+        (
+            "component = ''",
+            "4:13: \"\" is neither a path nor nats://BUCKET/NAME".to_owned(),
+        ),
         ("component = 'c'\nshare = 5", format!("5:9: {share}")),
         ("component = 'c'\nshare = nan", format!("5:9: {share}")),
-        ("component = 'c'\nshare = '5%'", format!("5:9: {share}, found a string")),
+        (
+            "component = 'c'\nshare = '5%'",
+            format!("5:9: {share}, found a string"),
+        ),
         (
             "component = 'c'\nshare = 0.0",
             "5:9: a share of 0 is no trial: leave the canary out instead".to_owned(),
         ),
-        ("component = 'c'\nmax_failure = -0.5", format!("5:15: {most}")),
+        (
+            "component = 'c'\nmax_failure = -0.5",
+            format!("5:15: {most}"),
+        ),
         (
             "component = 'c'\nwindow = 0",
             "5:10: expected a whole number from 1 to 1000000, found 0".to_owned(),
         ),
-        ("component = 'c'\nshaer = 1", "5:1: unknown key \"shaer\"; did you mean \"share\"?".to_owned()),
+        (
+            "component = 'c'\nshaer = 1",
+            "5:1: unknown key \"shaer\"; did you mean \"share\"?".to_owned(),
+        ),
     ] {
-        assert_eq!(Written::toml(&guest(canary)).problems(), format!("wharf.toml:{problem}"), "{canary}");
+        assert_eq!(
+            Written::toml(&guest(canary)).problems(),
+            format!("wharf.toml:{problem}"),
+            "{canary}"
+        );
     }
-    let many = format!("{}[guests.g.instances]\nmax = 600\n", guest("component = 'c'"));
+    let many = format!(
+        "{}[guests.g.instances]\nmax = 600\n",
+        guest("component = 'c'")
+    );
     let problems = Written::toml(&many).problems();
     assert!(problems.contains("ask for 1200 instances"), "{problems}");
 }
@@ -254,7 +327,10 @@ fn what_is_wrong_with_a_canary_is_said_where_it_is() {
 fn a_guest_of_which_little_is_said_gets_defaults_and_no_grant() {
     let (dir, config) = Written::toml("[guests.g]\ncomponent = 'g.wasm'\n[buckets.b]").load();
     let config = config.unwrap();
-    assert_eq!(config.guests["g"], GuestSettings::new(dir.path().join("g.wasm")));
+    assert_eq!(
+        config.guests["g"],
+        GuestSettings::new(dir.path().join("g.wasm"))
+    );
     assert_eq!(config.buckets["b"], BucketSettings::default());
 }
 
@@ -268,7 +344,10 @@ fn the_environment_wins_over_the_settings_file_which_wins_over_the_toml() {
     .env("NATS_PREFIX", "");
     let nats = written.valid().nats;
     assert_eq!(nats.servers, ["nats://env:1"]);
-    assert_eq!(nats.prefix, "settings.", "an empty variable counts as not set");
+    assert_eq!(
+        nats.prefix, "settings.",
+        "an empty variable counts as not set"
+    );
     assert_eq!(nats.default_bucket, "settings");
     assert_eq!(nats.max_reconnect, Some(1));
     assert!(!nats.randomize);
@@ -287,9 +366,13 @@ fn every_key_of_the_settings_file_and_of_the_environment_is_read() {
         ("PREFIX", "eu."),
         ("TOKEN", "hunter2"),
     ];
-    let lines: String = keys.iter().map(|(key, value)| format!("NATS.{key} = {value}\n")).collect();
-    let from_file =
-        Written::default().settings(&format!("# ours\n\n  # more\nHTTP.PORT=80\n{lines}")).valid();
+    let lines: String = keys
+        .iter()
+        .map(|(key, value)| format!("NATS.{key} = {value}\n"))
+        .collect();
+    let from_file = Written::default()
+        .settings(&format!("# ours\n\n  # more\nHTTP.PORT=80\n{lines}"))
+        .valid();
     let mut variables = Written::default();
     for (key, value) in keys {
         variables = variables.env(Box::leak(format!("NATS_{key}").into_boxed_str()), value);
@@ -322,12 +405,18 @@ fn files_named_in_a_settings_file_are_relative_to_it() {
 #[test]
 fn the_first_way_to_authenticate_that_is_set_wins_whatever_way_in_it_came() {
     let token_in_env = || Written::toml("[nats]\nnkey_file = 'app.nk'").env("NATS_TOKEN", "t");
-    assert!(matches!(token_in_env().valid().nats.auth, Auth::NkeyFile(_)));
-    let credentials = token_in_env().settings("NATS.CREDENTIALS=app.creds").valid();
-    assert!(matches!(credentials.nats.auth, Auth::Credentials(_)));
-    let empty = Written::toml("[nats]\ncredentials = ''\nnkey_file = ''\ntoken = ''\nusername = 'u'")
-        .env("NATS_PASSWORD", "p")
+    assert!(matches!(
+        token_in_env().valid().nats.auth,
+        Auth::NkeyFile(_)
+    ));
+    let credentials = token_in_env()
+        .settings("NATS.CREDENTIALS=app.creds")
         .valid();
+    assert!(matches!(credentials.nats.auth, Auth::Credentials(_)));
+    let empty =
+        Written::toml("[nats]\ncredentials = ''\nnkey_file = ''\ntoken = ''\nusername = 'u'")
+            .env("NATS_PASSWORD", "p")
+            .valid();
     assert!(matches!(empty.nats.auth, Auth::UserPassword { .. }));
     let token = Written::toml("[nats]\ntoken = 't'\nusername = 'u'").valid();
     assert_eq!(token.nats.auth, Auth::Token(Secret::new("t")));
@@ -414,11 +503,17 @@ wharf.toml:31:2: unknown key "guest"; did you mean "guests"?"#
 #[test]
 fn traces_go_to_an_http_address() {
     let otlp = |text: &str| Written::toml(&format!("[otlp]\n{text}"));
-    let endpoint = otlp("endpoint = \"http://127.0.0.1:4318\"").valid().otlp.endpoint;
+    let endpoint = otlp("endpoint = \"http://127.0.0.1:4318\"")
+        .valid()
+        .otlp
+        .endpoint;
     assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:4318"));
     for (text, problem) in [
         ("", "wharf.toml:1:1: the key \"endpoint\" is missing"),
-        ("endpoint = 4318", "wharf.toml:2:12: expected a string, found an integer; put it in quotes"),
+        (
+            "endpoint = 4318",
+            "wharf.toml:2:12: expected a string, found an integer; put it in quotes",
+        ),
         (
             "endpoint = \"c:4318\"",
             "wharf.toml:2:12: the endpoint is not an address such as \"http://127.0.0.1:4318\"",
@@ -447,7 +542,11 @@ fn traces_go_to_an_http_address() {
             .problems()
             .contains("the endpoint is https, and traces are sent by http")
     );
-    assert!(otlp("endpoint = \"http://c\"\nendpont = 1").problems().contains("did you mean \"endpoint\"?"));
+    assert!(
+        otlp("endpoint = \"http://c\"\nendpont = 1")
+            .problems()
+            .contains("did you mean \"endpoint\"?")
+    );
 }
 
 #[test]
@@ -471,11 +570,21 @@ environment variable NATS_SERVER: the value has a scheme other than nats:// and 
 #[test]
 fn what_is_not_toml_is_reported_beside_what_is_wrong_otherwise() {
     let problems =
-        Written::toml("[nats]\nserver = = \n[guests.a]\nsubscribe = [\"a\"\npublish = [\"b\"]\n").problems();
-    assert!(problems.starts_with("wharf.toml:2:10: this is not TOML: "), "{problems}");
+        Written::toml("[nats]\nserver = = \n[guests.a]\nsubscribe = [\"a\"\npublish = [\"b\"]\n")
+            .problems();
+    assert!(
+        problems.starts_with("wharf.toml:2:10: this is not TOML: "),
+        "{problems}"
+    );
     let problems = Written::toml("[nats]\nrandomize = maybe\nsever = 'a'\n").problems();
-    assert!(problems.contains("wharf.toml:2:13: this is not TOML"), "{problems}");
-    assert!(problems.contains("wharf.toml:3:1: unknown key"), "{problems}");
+    assert!(
+        problems.contains("wharf.toml:2:13: this is not TOML"),
+        "{problems}"
+    );
+    assert!(
+        problems.contains("wharf.toml:3:1: unknown key"),
+        "{problems}"
+    );
     assert_eq!(problems.lines().count(), 2, "{problems}");
     let twice = Written::toml("[nats]\nprefix = 'a.'\nprefix = 'b.'\n").problems();
     assert_eq!(twice, "wharf.toml:3:1: this is not TOML: duplicate key");
@@ -483,15 +592,26 @@ fn what_is_not_toml_is_reported_beside_what_is_wrong_otherwise() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_one_problem() {
-    let missing = Sources { config: Some("/nowhere/wharf.toml".into()), settings: None, env: &|_| None };
+    let missing = Sources {
+        config: Some("/nowhere/wharf.toml".into()),
+        settings: None,
+        env: &|_| None,
+    };
     let text = Config::load(&missing).unwrap_err().to_string();
-    assert!(text.starts_with("/nowhere/wharf.toml: cannot be read: No such file"), "{text}");
+    assert!(
+        text.starts_with("/nowhere/wharf.toml: cannot be read: No such file"),
+        "{text}"
+    );
 }
 
 #[test]
 fn variables_are_put_into_values_and_missing_ones_are_named() {
     let toml = "[nats]\nserver = 'nats://${HOST_NAME}:4222'\ntoken = 'a$${b}${TOKEN}'\n";
-    let nats = Written::toml(toml).env("HOST_NAME", "example").env("TOKEN", "t").valid().nats;
+    let nats = Written::toml(toml)
+        .env("HOST_NAME", "example")
+        .env("TOKEN", "t")
+        .valid()
+        .nats;
     assert_eq!(nats.servers, ["nats://example:4222"]);
     assert_eq!(nats.auth, Auth::Token(Secret::new("a${b}t")));
     assert_eq!(
@@ -511,40 +631,58 @@ fn no_message_repeats_a_secret() {
         Written::toml("[nats]\nreconnect_wait = '${SECRET}'\ndefault_bucket = '.${SECRET}'")
             .env("SECRET", "hunter2"),
         Written::default().settings("NATS.TOKEN hunter2\nNATS.SERVER=nats://me:hunter2@a:x"),
-        Written::default().env("NATS_SERVER", "a,nats://me:hunter2@").env("NATS_PASSWORD", "hunter2"),
+        Written::default()
+            .env("NATS_SERVER", "a,nats://me:hunter2@")
+            .env("NATS_PASSWORD", "hunter2"),
     ];
     for written in all_wrong {
         let problems = written.problems();
         assert!(!problems.contains(secret), "{problems}");
     }
-    let valid =
-        Written::toml("[nats]\nserver = 'nats://me:hunter2@a:1'\nusername = 'u'\npassword = 'hunter2'")
-            .valid();
+    let valid = Written::toml(
+        "[nats]\nserver = 'nats://me:hunter2@a:1'\nusername = 'u'\npassword = 'hunter2'",
+    )
+    .valid();
     assert!(!format!("{valid:?}").contains(secret), "{valid:?}");
     assert_eq!(valid.nats.servers, ["nats://me:hunter2@a:1"]);
 }
 
 #[test]
 fn subscribing_twice_to_the_same_is_refused() {
-    let problems = Written::toml("[guests.a]\ncomponent = 'a.wasm'\nsubscribe = ['b', 'b']").problems();
-    assert_eq!(problems, "wharf.toml:3:19: subscribes to \"b\" a second time");
+    let problems =
+        Written::toml("[guests.a]\ncomponent = 'a.wasm'\nsubscribe = ['b', 'b']").problems();
+    assert_eq!(
+        problems,
+        "wharf.toml:3:19: subscribes to \"b\" a second time"
+    );
 }
 
 #[test]
 fn where_to_listen_is_an_address_and_a_port() {
     let expected = " is not an IP address and a port such as \"127.0.0.1:9464\"";
-    for wrong in ["localhost:9464", "127.0.0.1", "9464", "http://127.0.0.1:9464", ""] {
+    for wrong in [
+        "localhost:9464",
+        "127.0.0.1",
+        "9464",
+        "http://127.0.0.1:9464",
+        "",
+    ] {
         let problems = Written::toml(&format!("[http]\nlisten = {wrong:?}\n")).problems();
         assert_eq!(problems, format!("wharf.toml:2:10: {wrong:?}{expected}"));
     }
     let problems = Written::toml("[http]\nlisten = 9464\nport = 1\n").problems();
-    assert!(problems.contains("found an integer; put it in quotes"), "{problems}");
+    assert!(
+        problems.contains("found an integer; put it in quotes"),
+        "{problems}"
+    );
     assert!(problems.contains("unknown key \"port\""), "{problems}");
 }
 
 #[test]
 fn more_instances_than_a_host_has_are_refused_where_they_are_asked_for() {
-    let guest = |name: &str| format!("[guests.{name}]\ncomponent = 'a.wasm'\ninstances = {{ max = 600 }}\n");
+    let guest = |name: &str| {
+        format!("[guests.{name}]\ncomponent = 'a.wasm'\ninstances = {{ max = 600 }}\n")
+    };
     let problems = Written::toml(&format!("{}{}", guest("a"), guest("b"))).problems();
     let expected = "wharf.toml:4:9: the guests up to this one ask for 1200 instances, and a host has 1000: lower \
                     `instances.max` of some";
@@ -554,9 +692,15 @@ fn more_instances_than_a_host_has_are_refused_where_they_are_asked_for() {
 #[test]
 fn the_configuration_in_the_readme_is_valid() {
     let readme = include_str!("../../README.md");
-    let section =
-        readme.split("\n## Configuration\n").nth(1).expect("README.md has a section on configuration");
-    let toml = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let section = readme
+        .split("\n## Configuration\n")
+        .nth(1)
+        .expect("README.md has a section on configuration");
+    let toml = section
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
     let config = Written::toml(toml).valid();
     assert!(!config.guests.is_empty() && !config.buckets.is_empty());
 }

@@ -43,7 +43,8 @@ struct Load {
 impl Load {
     async fn start() -> Result<Self> {
         let server = TestServer::start(WITNESS).await?;
-        let options = async_nats::ConnectOptions::with_user_and_password("sys".into(), "sys".into());
+        let options =
+            async_nats::ConnectOptions::with_user_and_password("sys".into(), "sys".into());
         let witness = options.connect(server.url()).await?;
         let received = Arc::new(AtomicU64::new(0));
         let listener = server.client().await?;
@@ -59,7 +60,14 @@ impl Load {
         });
         let done = Arc::new(AtomicBool::new(false));
         let flood = tokio::spawn(flood(server.client().await?, Arc::clone(&done)));
-        Ok(Self { server, witness, received, done, flood, count })
+        Ok(Self {
+            server,
+            witness,
+            received,
+            done,
+            flood,
+            count,
+        })
     }
 
     fn received(&self) -> u64 {
@@ -76,17 +84,30 @@ impl Load {
                 closed.sort_by_key(|connection| connection["cid"].as_u64());
                 return closed[stop]["out_msgs"].as_u64().context("a number");
             }
-            ensure!(Instant::now() < deadline, "the server has seen only {} hosts close", closed.len());
+            ensure!(
+                Instant::now() < deadline,
+                "the server has seen only {} hosts close",
+                closed.len()
+            );
         }
     }
 
     /// The connections of hosts that are closed (state 1).
     async fn closed(&self) -> Result<Vec<Value>> {
         let options = json!({ "state": 1, "acc": "APP", "limit": 1024 }).to_string();
-        let reply = self.witness.request("$SYS.REQ.SERVER.PING.CONNZ", options.into()).await?;
+        let reply = self
+            .witness
+            .request("$SYS.REQ.SERVER.PING.CONNZ", options.into())
+            .await?;
         let answer: Value = serde_json::from_slice(&reply.payload)?;
-        let closed = answer["data"]["connections"].as_array().with_context(|| answer.to_string())?;
-        Ok(closed.iter().filter(|connection| connection["name"] == "wharf").cloned().collect())
+        let closed = answer["data"]["connections"]
+            .as_array()
+            .with_context(|| answer.to_string())?;
+        Ok(closed
+            .iter()
+            .filter(|connection| connection["name"] == "wharf")
+            .cloned()
+            .collect())
     }
 
     async fn end(self) -> Result<()> {
@@ -125,16 +146,28 @@ async fn a_host_stopped_under_full_load_loses_nothing() -> Result<()> {
         settings.limits.queue_bytes = 1 << 30;
         config.guests.insert("probe".to_owned(), settings);
         let host = Host::builder(config).start().await?;
-        eventually("it is under load", || host.stats("probe").is_some_and(|stats| stats.handled > 500))
-            .await?;
+        eventually("it is under load", || {
+            host.stats("probe").is_some_and(|stats| stats.handled > 500)
+        })
+        .await?;
         let connector = host.connector().clone();
         let report = host.shutdown().await;
         ensure!(report.is_clean(), "{report:?}");
         let stats = report.guests["probe"];
-        ensure!(stats.dropped == 0 && stats.handled == stats.received, "{stats:?}");
+        ensure!(
+            stats.dropped == 0 && stats.handled == stats.received,
+            "{stats:?}"
+        );
         let sent = load.sent_to(stop).await?;
-        assert_eq!(sent, connector.counters().messages_in, "all that the server sent has been read");
-        ensure!(FENCES.contains(&(sent - stats.handled)), "sent {sent}, handled {stats:?}");
+        assert_eq!(
+            sent,
+            connector.counters().messages_in,
+            "all that the server sent has been read"
+        );
+        ensure!(
+            FENCES.contains(&(sent - stats.handled)),
+            "sent {sent}, handled {stats:?}"
+        );
         handled += stats.handled;
     }
     // Each message that was handled is one publish of the guest: a second client has them all, and no more.
@@ -162,21 +195,33 @@ async fn the_command_told_to_stop_under_full_load_loses_nothing_and_exits_with_0
         let (status, log) = host.stop(PATIENCE).await?;
         ensure!(status.success(), "{status}: {log}");
         let sent = load.sent_to(stop).await?;
-        eventually("all publishes have arrived", || FENCES.contains(&(sent - (load.received() - before))))
-            .await
-            .with_context(|| format!("sent {sent}, published {}: {log}", load.received() - before))?;
+        eventually("all publishes have arrived", || {
+            FENCES.contains(&(sent - (load.received() - before)))
+        })
+        .await
+        .with_context(|| format!("sent {sent}, published {}: {log}", load.received() - before))?;
     }
     load.end().await
 }
 
 fn command() -> Result<PathBuf> {
-    let built = std::env::current_exe()?.ancestors().nth(2).context("a target directory")?.join("wharf");
-    ensure!(built.exists(), "{} is missing: run `cargo build --workspace`", built.display());
+    let built = std::env::current_exe()?
+        .ancestors()
+        .nth(2)
+        .context("a target directory")?
+        .join("wharf");
+    ensure!(
+        built.exists(),
+        "{} is missing: run `cargo build --workspace`",
+        built.display()
+    );
     Ok(built)
 }
 
 /// A guest that holds a message until it is told to go on.
-async fn held(change: impl FnOnce(&mut wharf::config::Config)) -> Result<(Probe, async_nats::Message)> {
+async fn held(
+    change: impl FnOnce(&mut wharf::config::Config),
+) -> Result<(Probe, async_nats::Message)> {
     let probe = Probe::start(|config, settings, _| {
         settings.request = vec!["gate".into()];
         settings.instances.max = std::num::NonZeroU32::MIN;
@@ -187,8 +232,13 @@ async fn held(change: impl FnOnce(&mut wharf::config::Config)) -> Result<(Probe,
     let mut gate = probe.client.subscribe("gate").await?;
     probe.client.flush().await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 60_000 });
-    probe.client.publish_with_reply("probe", "answers", step.to_string().into()).await?;
-    let held = tokio::time::timeout(PATIENCE, gate.next()).await?.context("the gate is closed")?;
+    probe
+        .client
+        .publish_with_reply("probe", "answers", step.to_string().into())
+        .await?;
+    let held = tokio::time::timeout(PATIENCE, gate.next())
+        .await?
+        .context("the gate is closed")?;
     Ok((probe, held))
 }
 
@@ -198,32 +248,57 @@ async fn a_message_in_hand_and_those_behind_it_are_finished_and_answered() -> Re
     let mut answers = probe.client.subscribe("answers").await?;
     for _ in 0..5 {
         let step = json!({ "do": "describe" }).to_string();
-        probe.client.publish_with_reply("probe", "answers", step.into()).await?;
+        probe
+            .client
+            .publish_with_reply("probe", "answers", step.into())
+            .await?;
     }
-    eventually("all have arrived", || probe.host.stats("probe").is_some_and(|stats| stats.received == 6))
-        .await?;
+    eventually("all have arrived", || {
+        probe
+            .host
+            .stats("probe")
+            .is_some_and(|stats| stats.received == 6)
+    })
+    .await?;
     let stopping = tokio::spawn(probe.host.shutdown());
     // Once the host has unsubscribed, the message still in hand is told to go on.
     while probe.client.request("probe", "".into()).await.is_ok() {}
-    probe.client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    probe
+        .client
+        .publish(held.reply.context("a reply subject")?, "go on".into())
+        .await?;
     let report = stopping.await?;
     // What asked whether the host has unsubscribed may have come in time, too.
     assert!(report.is_clean() && report.finished >= 6, "{report:?}");
-    assert_eq!(report.finished, report.guests["probe"].received, "{report:?}");
+    assert_eq!(
+        report.finished, report.guests["probe"].received,
+        "{report:?}"
+    );
     for _ in 0..6 {
-        tokio::time::timeout(PATIENCE, answers.next()).await?.context("an answer is missing")?;
+        tokio::time::timeout(PATIENCE, answers.next())
+            .await?
+            .context("an answer is missing")?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_not_finished_within_the_drain_timeout_is_abandoned_and_reported() -> Result<()> {
-    let (probe, _held) = held(|config| config.nats.drain_timeout = Duration::from_millis(300)).await?;
+    let (probe, _held) =
+        held(|config| config.nats.drain_timeout = Duration::from_millis(300)).await?;
     for _ in 0..3 {
-        probe.client.publish("probe", json!({ "do": "silence" }).to_string().into()).await?;
+        probe
+            .client
+            .publish("probe", json!({ "do": "silence" }).to_string().into())
+            .await?;
     }
-    eventually("all have arrived", || probe.host.stats("probe").is_some_and(|stats| stats.received == 4))
-        .await?;
+    eventually("all have arrived", || {
+        probe
+            .host
+            .stats("probe")
+            .is_some_and(|stats| stats.received == 4)
+    })
+    .await?;
     let report = probe.host.shutdown().await;
     assert_eq!((report.finished, report.abandoned), (0, 4), "{report:?}");
     assert!(!report.is_clean());
@@ -237,18 +312,32 @@ async fn a_guest_that_takes_all_the_time_leaves_the_others_theirs() -> Result<()
         config.nats.drain_timeout = Duration::from_secs(2);
         other.subscribe.clear();
         other.request = vec!["bye".into()];
-        other.config.insert("stop".to_owned(), json!([{ "do": "request", "subject": "bye" }]).to_string());
+        other.config.insert(
+            "stop".to_owned(),
+            json!([{ "do": "request", "subject": "bye" }]).to_string(),
+        );
         config.guests.insert("the-other".to_owned(), other);
     })
     .await?;
     let mut farewells = probe.client.subscribe("bye").await?;
     probe.client.flush().await?;
     let stopping = tokio::spawn(probe.host.shutdown());
-    let bye = tokio::time::timeout(PATIENCE, farewells.next()).await?.context("no farewell")?;
-    probe.client.publish(bye.reply.context("a reply subject")?, "bye".into()).await?;
+    let bye = tokio::time::timeout(PATIENCE, farewells.next())
+        .await?
+        .context("no farewell")?;
+    probe
+        .client
+        .publish(bye.reply.context("a reply subject")?, "bye".into())
+        .await?;
     let report = stopping.await?;
     assert_eq!(report.abandoned, 1, "{report:?}");
-    assert!(!report.problems.iter().any(|problem| problem.contains("the-other")), "{report:?}");
+    assert!(
+        !report
+            .problems
+            .iter()
+            .any(|problem| problem.contains("the-other")),
+        "{report:?}"
+    );
     Ok(())
 }
 
@@ -274,8 +363,13 @@ async fn dropping_the_host_drains_it_too() -> Result<()> {
     probe.client.flush().await?;
     drop(probe.host);
     while probe.client.request("probe", "".into()).await.is_ok() {}
-    probe.client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
-    tokio::time::timeout(PATIENCE, answers.next()).await?.context("the answer is missing")?;
+    probe
+        .client
+        .publish(held.reply.context("a reply subject")?, "go on".into())
+        .await?;
+    tokio::time::timeout(PATIENCE, answers.next())
+        .await?
+        .context("the answer is missing")?;
     Ok(())
 }
 
@@ -284,7 +378,10 @@ async fn a_host_runs_until_its_shutdown_future_completes() -> Result<()> {
     let probe = Probe::start(|_, _, _| {}).await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(probe.host.run_until(async { drop(stopped.await) }));
-    let answer = probe.client.request("probe", json!({ "do": "describe" }).to_string().into()).await?;
+    let answer = probe
+        .client
+        .request("probe", json!({ "do": "describe" }).to_string().into())
+        .await?;
     assert!(!answer.payload.is_empty());
     drop(stop);
     assert!(running.await?.is_clean());

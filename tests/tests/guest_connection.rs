@@ -22,12 +22,18 @@ async fn after_a_restart_of_the_server_every_guest_receives_again() -> Result<()
         config.guests.insert("other".to_owned(), other);
     })
     .await?;
-    probe.ok(json!({ "do": "subscribe", "subject": "own" })).await?;
+    probe
+        .ok(json!({ "do": "subscribe", "subject": "own" }))
+        .await?;
     let mut state = probe.host.connector().state();
     probe.server.stop().await?;
-    state.wait_for(|state| *state == wharf::ConnectionState::Disconnected).await?;
+    state
+        .wait_for(|state| *state == wharf::ConnectionState::Disconnected)
+        .await?;
     probe.server.start_again().await?;
-    state.wait_for(|state| *state == wharf::ConnectionState::Connected).await?;
+    state
+        .wait_for(|state| *state == wharf::ConnectionState::Connected)
+        .await?;
     probe.host.connector().flush_published().await?;
     probe.client = probe.server.client().await?;
     for subject in ["probe", "own", "other"] {
@@ -49,16 +55,26 @@ async fn while_there_is_no_server_a_guest_gets_errors_and_lives() -> Result<()> 
     let mut gate = probe.client.subscribe("gate").await?;
     probe.client.flush().await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 500 });
-    probe.client.publish("probe", step.to_string().into()).await?;
-    tokio::time::timeout(PATIENCE, gate.next()).await?.context("the gate is closed")?;
+    probe
+        .client
+        .publish("probe", step.to_string().into())
+        .await?;
+    tokio::time::timeout(PATIENCE, gate.next())
+        .await?
+        .context("the gate is closed")?;
     probe.server.stop().await?;
     eventually("the guest has its error", || {
-        probe.host.stats("probe").is_some_and(|stats| stats.handled == 1)
+        probe
+            .host
+            .stats("probe")
+            .is_some_and(|stats| stats.handled == 1)
     })
     .await?;
     probe.server.start_again().await?;
     let mut state = probe.host.connector().state();
-    state.wait_for(|state| *state == wharf::ConnectionState::Connected).await?;
+    state
+        .wait_for(|state| *state == wharf::ConnectionState::Connected)
+        .await?;
     probe.host.connector().flush_published().await?;
     probe.client = probe.server.client().await?;
     assert_eq!(probe.describe("probe").await?["calls"], 2);
@@ -81,7 +97,8 @@ async fn when_reconnects_are_used_up_the_host_says_so() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hosts_in_a_queue_group_share_ten_thousand_messages_and_handle_each_once() -> Result<()> {
+async fn two_hosts_in_a_queue_group_share_ten_thousand_messages_and_handle_each_once() -> Result<()>
+{
     const MESSAGES: usize = 10_000;
     let server = TestServer::start("").await?;
     let mut hosts = Vec::new();
@@ -89,8 +106,11 @@ async fn two_hosts_in_a_queue_group_share_ten_thousand_messages_and_handle_each_
         let mut config = config(&server);
         let mut settings = probe()?;
         let queue = Some("workers".to_owned());
-        settings.subscribe =
-            vec![SubscriptionSettings { subject: "jobs.*".into(), queue, ignore_prefix: false }];
+        settings.subscribe = vec![SubscriptionSettings {
+            subject: "jobs.*".into(),
+            queue,
+            ignore_prefix: false,
+        }];
         config.guests.insert("worker".to_owned(), settings);
         hosts.push(Host::builder(config).start().await?);
     }
@@ -98,19 +118,31 @@ async fn two_hosts_in_a_queue_group_share_ten_thousand_messages_and_handle_each_
     let mut answers = client.subscribe("answers").await?;
     let step = bytes::Bytes::from(json!({ "do": "describe" }).to_string());
     for number in 0..MESSAGES {
-        client.publish_with_reply(format!("jobs.{number}"), "answers", step.clone()).await?;
+        client
+            .publish_with_reply(format!("jobs.{number}"), "answers", step.clone())
+            .await?;
     }
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..MESSAGES {
-        let answer = tokio::time::timeout(PATIENCE, answers.next()).await?.context("the server is gone")?;
+        let answer = tokio::time::timeout(PATIENCE, answers.next())
+            .await?
+            .context("the server is gone")?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.payload)?;
-        let subject = answer["ok"]["subject"].as_str().context("a subject")?.to_owned();
+        let subject = answer["ok"]["subject"]
+            .as_str()
+            .context("a subject")?
+            .to_owned();
         ensure!(seen.insert(subject.clone()), "{subject} was handled twice");
     }
-    let handled: Vec<u64> =
-        hosts.iter().map(|host| host.stats("worker").unwrap_or_default().handled).collect();
+    let handled: Vec<u64> = hosts
+        .iter()
+        .map(|host| host.stats("worker").unwrap_or_default().handled)
+        .collect();
     assert_eq!(seen.len(), MESSAGES);
-    ensure!(handled.iter().all(|handled| *handled > 0), "one host had nothing to do: {handled:?}");
+    ensure!(
+        handled.iter().all(|handled| *handled > 0),
+        "one host had nothing to do: {handled:?}"
+    );
     for host in hosts {
         ensure!(host.shutdown().await.is_clean());
     }

@@ -15,7 +15,10 @@ fn stats(probe: &Probe) -> GuestStats {
 
 fn instances(max: u32, reuse: u32) -> Instances {
     let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-    Instances { max: at_least_one(max), reuse: at_least_one(reuse) }
+    Instances {
+        max: at_least_one(max),
+        reuse: at_least_one(reuse),
+    }
 }
 
 /// The error that the sender gets.
@@ -28,12 +31,18 @@ async fn a_trap_ends_the_instance_and_the_next_message_gets_a_new_one() -> Resul
     let probe = Probe::start(|_, settings, _| settings.instances = instances(1, 1000)).await?;
     assert_eq!(probe.describe("probe").await?["calls"], 1);
     assert_eq!(probe.describe("probe").await?["calls"], 2);
-    assert_eq!(failure(&probe, json!({ "do": "trap" })).await?, ("500".into(), "the handler failed".into()));
+    assert_eq!(
+        failure(&probe, json!({ "do": "trap" })).await?,
+        ("500".into(), "the handler failed".into())
+    );
     assert_eq!(probe.describe("probe").await?["calls"], 1);
     let exit = failure(&probe, json!({ "do": "exit", "code": 3 })).await?;
     assert_eq!(exit.0, "500");
     assert_eq!(probe.describe("probe").await?["calls"], 1);
-    assert_eq!((stats(&probe).trapped, stats(&probe).instances_made), (2, 3));
+    assert_eq!(
+        (stats(&probe).trapped, stats(&probe).instances_made),
+        (2, 3)
+    );
     Ok(())
 }
 
@@ -47,7 +56,10 @@ async fn a_guest_that_computes_without_end_is_stopped_at_its_time_limit() -> Res
     let spinning = failure(&probe, json!({ "do": "spin" }));
     // Another message is handled meanwhile.
     let (spinning, other) = tokio::join!(spinning, probe.describe("probe"));
-    assert_eq!(spinning?, ("504".into(), "the handler took too long".into()));
+    assert_eq!(
+        spinning?,
+        ("504".into(), "the handler took too long".into())
+    );
     assert_eq!(other?["calls"], 1);
     let sleeping = failure(&probe, json!({ "do": "sleep", "ms": 60_000 })).await?;
     assert_eq!(sleeping.0, "504");
@@ -56,7 +68,8 @@ async fn a_guest_that_computes_without_end_is_stopped_at_its_time_limit() -> Res
 }
 
 #[tokio::test]
-async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connection() -> Result<()> {
+async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connection() -> Result<()>
+{
     let probe = Probe::start(|config, settings, _| {
         settings.instances = instances(64, 1000);
         settings.limits.time = Duration::from_secs(4);
@@ -66,7 +79,10 @@ async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connect
     })
     .await?;
     for _ in 0..32 {
-        probe.client.publish("probe", json!({ "do": "spin" }).to_string().into()).await?;
+        probe
+            .client
+            .publish("probe", json!({ "do": "spin" }).to_string().into())
+            .await?;
     }
     eventually("all of them have arrived", || stats(&probe).received == 32).await?;
     assert_eq!(probe.describe("other").await?["subject"], "other");
@@ -78,8 +94,18 @@ async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connect
 #[tokio::test]
 async fn memory_beyond_the_limit_is_refused() -> Result<()> {
     let probe = Probe::start(|_, settings, _| settings.limits.memory_bytes = 16 << 20).await?;
-    assert_eq!(probe.ok(json!({ "do": "allocate", "bytes": 8 << 20 })).await?, 8 << 20);
-    assert_eq!(failure(&probe, json!({ "do": "allocate", "bytes": 32 << 20 })).await?.0, "500");
+    assert_eq!(
+        probe
+            .ok(json!({ "do": "allocate", "bytes": 8 << 20 }))
+            .await?,
+        8 << 20
+    );
+    assert_eq!(
+        failure(&probe, json!({ "do": "allocate", "bytes": 32 << 20 }))
+            .await?
+            .0,
+        "500"
+    );
     assert!(stats(&probe).memory_refused >= 1);
     assert_eq!(probe.describe("probe").await?["calls"], 1);
     Ok(())
@@ -101,7 +127,11 @@ async fn an_instance_is_replaced_after_so_many_messages() -> Result<()> {
     let probe = Probe::start(|_, settings, _| settings.instances = instances(1, 3)).await?;
     let mut calls = Vec::new();
     for _ in 0..7 {
-        calls.push(probe.describe("probe").await?["calls"].as_u64().context("a number")?);
+        calls.push(
+            probe.describe("probe").await?["calls"]
+                .as_u64()
+                .context("a number")?,
+        );
     }
     assert_eq!(calls, [1, 2, 3, 1, 2, 3, 1]);
     Ok(())
@@ -118,16 +148,32 @@ async fn no_more_instances_run_at_once_than_were_granted() -> Result<()> {
     probe.client.flush().await?;
     for _ in 0..6 {
         let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 4000 });
-        probe.client.publish("probe", step.to_string().into()).await?;
+        probe
+            .client
+            .publish("probe", step.to_string().into())
+            .await?;
     }
-    let mut next = async || futures_util::StreamExt::next(&mut gate).await.context("the gate is closed");
+    let mut next = async || {
+        futures_util::StreamExt::next(&mut gate)
+            .await
+            .context("the gate is closed")
+    };
     let (first, second) = (next().await?, next().await?);
     eventually("all six have arrived", || stats(&probe).received == 6).await?;
     for held in [first, second] {
-        probe.client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+        probe
+            .client
+            .publish(held.reply.context("a reply subject")?, "go on".into())
+            .await?;
     }
     for _ in 0..4 {
-        probe.client.publish(next().await?.reply.context("a reply subject")?, "go on".into()).await?;
+        probe
+            .client
+            .publish(
+                next().await?.reply.context("a reply subject")?,
+                "go on".into(),
+            )
+            .await?;
     }
     eventually("all six are handled", || stats(&probe).handled == 6).await?;
     assert_eq!(stats(&probe).instances_made, 2);
@@ -150,14 +196,25 @@ async fn what_does_not_fit_into_the_queue_is_dropped_and_counted_for_that_guest(
     let mut gate = probe.client.subscribe("gate").await?;
     probe.client.flush().await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 4000 });
-    probe.client.publish("probe", step.to_string().into()).await?;
-    let held = futures_util::StreamExt::next(&mut gate).await.context("the gate is closed")?;
+    probe
+        .client
+        .publish("probe", step.to_string().into())
+        .await?;
+    let held = futures_util::StreamExt::next(&mut gate)
+        .await
+        .context("the gate is closed")?;
     for _ in 0..100 {
-        probe.client.publish("flood", json!({ "do": "silence" }).to_string().into()).await?;
+        probe
+            .client
+            .publish("flood", json!({ "do": "silence" }).to_string().into())
+            .await?;
     }
     eventually("all have arrived", || stats(&probe).received == 101).await?;
     assert_eq!(stats(&probe).dropped, 90);
-    probe.client.publish(held.reply.context("a reply subject")?, "go on".into()).await?;
+    probe
+        .client
+        .publish(held.reply.context("a reply subject")?, "go on".into())
+        .await?;
     eventually("the rest is handled", || stats(&probe).handled == 11).await?;
     let other = || probe.host.stats("other").unwrap_or_default();
     eventually("the other guest handles all", || other().handled == 100).await?;
@@ -168,12 +225,27 @@ async fn what_does_not_fit_into_the_queue_is_dropped_and_counted_for_that_guest(
 #[tokio::test]
 async fn what_a_guest_says_of_itself_reaches_whoever_waits_for_its_reply() -> Result<()> {
     let probe = Probe::start(|_, _, _| {}).await?;
-    let retry = failure(&probe, json!({ "do": "retry", "reason": "the\nline is busy" })).await?;
+    let retry = failure(
+        &probe,
+        json!({ "do": "retry", "reason": "the\nline is busy" }),
+    )
+    .await?;
     assert_eq!(retry, ("503".into(), "the line is busy".into()));
     let reject = failure(&probe, json!({ "do": "reject", "reason": "no such order" })).await?;
     assert_eq!(reject, ("400".into(), "no such order".into()));
-    assert_eq!((stats(&probe).retried, stats(&probe).rejected, stats(&probe).trapped), (1, 1, 0));
-    let bad = failure(&probe, json!({ "do": "reply", "headers": [["a:b", "c"]], "text": "x" })).await?;
+    assert_eq!(
+        (
+            stats(&probe).retried,
+            stats(&probe).rejected,
+            stats(&probe).trapped
+        ),
+        (1, 1, 0)
+    );
+    let bad = failure(
+        &probe,
+        json!({ "do": "reply", "headers": [["a:b", "c"]], "text": "x" }),
+    )
+    .await?;
     assert_eq!(bad.0, "500");
     assert_eq!(stats(&probe).instances_made, 1, "an error ends no instance");
     Ok(())
@@ -182,10 +254,22 @@ async fn what_a_guest_says_of_itself_reaches_whoever_waits_for_its_reply() -> Re
 #[tokio::test]
 async fn what_a_guest_says_of_itself_is_one_line_of_bounded_length() -> Result<()> {
     let probe = Probe::start(|_, _, _| {}).await?;
-    let forged = failure(&probe, json!({ "do": "reject", "reason": "no\r\nERROR \u{1b}[2J gone" })).await?;
+    let forged = failure(
+        &probe,
+        json!({ "do": "reject", "reason": "no\r\nERROR \u{1b}[2J gone" }),
+    )
+    .await?;
     assert_eq!(forged.1, "no  ERROR  [2J gone");
-    let endless = failure(&probe, json!({ "do": "retry", "reason": "no ".repeat(100_000) })).await?;
-    assert!(endless.1.len() < 5000 && endless.1.ends_with('…'), "{} bytes", endless.1.len());
+    let endless = failure(
+        &probe,
+        json!({ "do": "retry", "reason": "no ".repeat(100_000) }),
+    )
+    .await?;
+    assert!(
+        endless.1.len() < 5000 && endless.1.ends_with('…'),
+        "{} bytes",
+        endless.1.len()
+    );
     Ok(())
 }
 
@@ -198,19 +282,30 @@ async fn whoever_waits_for_a_reply_that_the_server_does_not_take_gets_an_error()
     .await?;
     let refused = failure(&probe, json!({ "do": "config", "key": "large" })).await?;
     assert_eq!(refused, ("500".into(), "the handler failed".into()));
-    eventually("the failed reply is counted", || stats(&probe).replies_failed == 1).await
+    eventually("the failed reply is counted", || {
+        stats(&probe).replies_failed == 1
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_guest_that_subscribes_without_end_is_refused() -> Result<()> {
     let probe = Probe::start(|_, settings, _| settings.may_subscribe.push("in.>".into())).await?;
     for i in 1..1000 {
-        probe.ok(json!({ "do": "subscribe", "subject": format!("in.{i}") })).await?;
+        probe
+            .ok(json!({ "do": "subscribe", "subject": format!("in.{i}") }))
+            .await?;
     }
-    let (kind, why) = probe.err(json!({ "do": "subscribe", "subject": "in.more" })).await?;
+    let (kind, why) = probe
+        .err(json!({ "do": "subscribe", "subject": "in.more" }))
+        .await?;
     assert_eq!(kind, "unavailable", "{why}");
-    probe.ok(json!({ "do": "unsubscribe", "subject": "in.1" })).await?;
-    probe.ok(json!({ "do": "subscribe", "subject": "in.more" })).await?;
+    probe
+        .ok(json!({ "do": "unsubscribe", "subject": "in.1" }))
+        .await?;
+    probe
+        .ok(json!({ "do": "subscribe", "subject": "in.more" }))
+        .await?;
     Ok(())
 }
 
@@ -218,11 +313,26 @@ async fn a_guest_that_subscribes_without_end_is_refused() -> Result<()> {
 async fn a_guest_that_opens_without_end_is_stopped() -> Result<()> {
     let probe = Probe::start(|_, settings, _| {
         settings.limits.time = Duration::from_secs(20);
-        settings.buckets.insert("b".to_owned(), BucketAccess::ReadWrite);
+        settings
+            .buckets
+            .insert("b".to_owned(), BucketAccess::ReadWrite);
     })
     .await?;
-    assert_eq!(probe.ok(json!({ "do": "open_many", "bucket": "b", "count": 1000 })).await?, 1000);
-    assert_eq!(failure(&probe, json!({ "do": "open_many", "bucket": "b", "count": 20_000 })).await?.0, "500");
+    assert_eq!(
+        probe
+            .ok(json!({ "do": "open_many", "bucket": "b", "count": 1000 }))
+            .await?,
+        1000
+    );
+    assert_eq!(
+        failure(
+            &probe,
+            json!({ "do": "open_many", "bucket": "b", "count": 20_000 })
+        )
+        .await?
+        .0,
+        "500"
+    );
     assert_eq!(probe.ok(json!({ "do": "open", "bucket": "b" })).await?, "b");
     Ok(())
 }

@@ -17,32 +17,62 @@ async fn a_guest_reads_its_configuration_and_environment_and_no_other() -> Resul
         settings.env.insert("MODE".into(), "test".into());
     })
     .await?;
-    assert_eq!(probe.ok(json!({ "do": "config", "key": "threshold" })).await?, "4.5");
-    assert_eq!(probe.ok(json!({ "do": "config", "key": "wharf.serializer" })).await?, "json");
-    assert_eq!(probe.ok(json!({ "do": "config", "key": "other" })).await?, Value::Null);
-    assert_eq!(probe.ok(json!({ "do": "env", "name": "MODE" })).await?, "test");
-    assert_eq!(probe.ok(json!({ "do": "env", "name": "PATH" })).await?, Value::Null);
+    assert_eq!(
+        probe
+            .ok(json!({ "do": "config", "key": "threshold" }))
+            .await?,
+        "4.5"
+    );
+    assert_eq!(
+        probe
+            .ok(json!({ "do": "config", "key": "wharf.serializer" }))
+            .await?,
+        "json"
+    );
+    assert_eq!(
+        probe.ok(json!({ "do": "config", "key": "other" })).await?,
+        Value::Null
+    );
+    assert_eq!(
+        probe.ok(json!({ "do": "env", "name": "MODE" })).await?,
+        "test"
+    );
+    assert_eq!(
+        probe.ok(json!({ "do": "env", "name": "PATH" })).await?,
+        Value::Null
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_guest_sees_the_directories_that_it_was_granted_and_nothing_beside_them() -> Result<()> {
     let probe = Probe::start(|_, settings, directory| {
-        for (name, access) in [("in", DirectoryAccess::Read), ("out", DirectoryAccess::ReadWrite)] {
+        for (name, access) in [
+            ("in", DirectoryAccess::Read),
+            ("out", DirectoryAccess::ReadWrite),
+        ] {
             let host = directory.path().join(name);
             std::fs::create_dir(&host).expect("a new directory");
             std::fs::write(host.join("file"), name).expect("a new file");
-            settings.dirs.push(DirectoryGrant { host, guest: format!("/{name}"), access });
+            settings.dirs.push(DirectoryGrant {
+                host,
+                guest: format!("/{name}"),
+                access,
+            });
         }
         std::fs::write(directory.path().join("secret"), "secret").expect("a new file");
-        std::os::unix::fs::symlink("../secret", directory.path().join("out/link")).expect("a new link");
+        std::os::unix::fs::symlink("../secret", directory.path().join("out/link"))
+            .expect("a new link");
     })
     .await?;
     let read = |path: &str| json!({ "do": "read", "path": path });
     let write = |path: &str| json!({ "do": "write", "path": path, "text": "written" });
     assert_eq!(probe.ok(read("/in/file")).await?, "in");
     probe.ok(write("/out/new")).await?;
-    assert_eq!(std::fs::read_to_string(probe.directory.path().join("out/new"))?, "written");
+    assert_eq!(
+        std::fs::read_to_string(probe.directory.path().join("out/new"))?,
+        "written"
+    );
     for step in [
         write("/in/file"),
         write("/in/new"),
@@ -53,7 +83,10 @@ async fn a_guest_sees_the_directories_that_it_was_granted_and_nothing_beside_the
     ] {
         assert_eq!(probe.err(step.clone()).await?.0, "io", "{step}");
     }
-    assert_eq!(std::fs::read_to_string(probe.directory.path().join("in/file"))?, "in");
+    assert_eq!(
+        std::fs::read_to_string(probe.directory.path().join("in/file"))?,
+        "in"
+    );
     Ok(())
 }
 
@@ -81,11 +114,18 @@ async fn start_runs_before_the_first_message_and_stop_after_the_last() -> Result
     .await?;
     let mut life = probe.client.subscribe("life.*").await?;
     probe.client.flush().await?;
-    assert_eq!(probe.describe("extra").await?["calls"], 1, "subscribed by itself, while it started");
+    assert_eq!(
+        probe.describe("extra").await?["calls"],
+        1,
+        "subscribed by itself, while it started"
+    );
     let report = probe.host.shutdown().await;
     ensure!(report.is_clean(), "{report:?}");
-    let said =
-        tokio::time::timeout(Duration::from_secs(20), futures_util::StreamExt::next(&mut life)).await?;
+    let said = tokio::time::timeout(
+        Duration::from_secs(20),
+        futures_util::StreamExt::next(&mut life),
+    )
+    .await?;
     assert_eq!(said.context("a message")?.subject.as_str(), "life.stopped");
     Ok(())
 }
@@ -97,14 +137,18 @@ async fn refusal(server: &TestServer, settings: GuestSettings) -> Result<String>
     match Host::builder(config).start().await {
         Ok(_) => anyhow::bail!("it started"),
         Err(error) => {
-            ensure!(matches!(&error, StartError::Guest { name, .. } if name == "bad"), "{error:?}");
+            ensure!(
+                matches!(&error, StartError::Guest { name, .. } if name == "bad"),
+                "{error:?}"
+            );
             Ok(format!("{:#}", anyhow::Error::from(error)))
         }
     }
 }
 
 #[tokio::test]
-async fn a_guest_whose_start_fails_traps_or_does_not_end_stops_the_host_from_starting() -> Result<()> {
+async fn a_guest_whose_start_fails_traps_or_does_not_end_stops_the_host_from_starting() -> Result<()>
+{
     let server = TestServer::start("").await?;
     let with_start = |steps: Value| -> Result<GuestSettings> {
         let mut settings = probe()?;
@@ -112,12 +156,22 @@ async fn a_guest_whose_start_fails_traps_or_does_not_end_stops_the_host_from_sta
         settings.limits.time = Duration::from_millis(500);
         Ok(settings)
     };
-    let denied = refusal(&server, with_start(json!([{ "do": "publish", "subject": "x" }]))?).await?;
-    ensure!(denied.contains("start function failed") && denied.contains("`publish`"), "{denied}");
+    let denied = refusal(
+        &server,
+        with_start(json!([{ "do": "publish", "subject": "x" }]))?,
+    )
+    .await?;
+    ensure!(
+        denied.contains("start function failed") && denied.contains("`publish`"),
+        "{denied}"
+    );
     let trapped = refusal(&server, with_start(json!([{ "do": "trap" }]))?).await?;
     ensure!(trapped.contains("it trapped while it started"), "{trapped}");
     let spinning = refusal(&server, with_start(json!([{ "do": "spin" }]))?).await?;
-    ensure!(spinning.contains("did not return within 500ms"), "{spinning}");
+    ensure!(
+        spinning.contains("did not return within 500ms"),
+        "{spinning}"
+    );
     let mut small = probe()?;
     small.limits.memory_bytes = 1 << 16;
     let small = refusal(&server, small).await?;
@@ -134,12 +188,22 @@ async fn what_is_no_guest_is_refused_with_the_names_of_what_is_missing() -> Resu
         std::fs::write(&path, bytes)?;
         Ok(GuestSettings::new(path))
     };
-    let missing = refusal(&server, GuestSettings::new(directory.path().join("none.wasm"))).await?;
-    ensure!(missing.contains("cannot read component") && missing.contains("none.wasm"), "{missing}");
+    let missing = refusal(
+        &server,
+        GuestSettings::new(directory.path().join("none.wasm")),
+    )
+    .await?;
+    ensure!(
+        missing.contains("cannot read component") && missing.contains("none.wasm"),
+        "{missing}"
+    );
     let text = refusal(&server, file("text.wasm", b"hello")?).await?;
     ensure!(text.contains("it is not WebAssembly"), "{text}");
     let module = refusal(&server, file("module.wasm", &wat::parse_str("(module)")?)?).await?;
-    ensure!(module.contains("core WebAssembly module") && module.contains("wasm32-wasip2"), "{module}");
+    ensure!(
+        module.contains("core WebAssembly module") && module.contains("wasm32-wasip2"),
+        "{module}"
+    );
     let broken = refusal(&server, file("broken.wasm", b"\0asm\x0d\0\x01\0garbage")?).await?;
     ensure!(broken.contains("cannot compile"), "{broken}");
     let wants = wat::parse_str(
@@ -149,12 +213,17 @@ async fn what_is_no_guest_is_refused_with_the_names_of_what_is_missing() -> Resu
             (import "wasi:http/types@0.2.3" (instance)))"#,
     )?;
     let wants = refusal(&server, file("wants.wasm", &wants)?).await?;
-    for part in
-        ["wharf:nats/pubsub@0.9.0", "acme:gpu/tensors@1.0.0", "does not export wharf:nats/handler@0.2.0"]
-    {
+    for part in [
+        "wharf:nats/pubsub@0.9.0",
+        "acme:gpu/tensors@1.0.0",
+        "does not export wharf:nats/handler@0.2.0",
+    ] {
         ensure!(wants.contains(part), "{part} is not named: {wants}");
     }
-    ensure!(!wants.contains("wasi:http"), "what is offered is not a problem: {wants}");
+    ensure!(
+        !wants.contains("wasi:http"),
+        "what is offered is not a problem: {wants}"
+    );
     let handler = wat::parse_str(
         r#"(component (component $c (import "f" (func))) (instance $i) (export "wharf:nats/handler@0.2.0" (instance $i)))"#,
     )?;
@@ -167,8 +236,17 @@ async fn what_is_no_guest_is_refused_with_the_names_of_what_is_missing() -> Resu
 fn inspecting_a_component_tells_what_it_is() -> Result<()> {
     let found = wharf::inspect(&component("probe")?, None)?;
     assert_eq!((found.world, found.problems.len()), (Some("service"), 0));
-    assert!(found.imports.iter().all(|import| import.offered), "{:?}", found.imports);
-    assert!(found.exports.iter().any(|export| export == "wharf:nats/handler@0.2.0"));
+    assert!(
+        found.imports.iter().all(|import| import.offered),
+        "{:?}",
+        found.imports
+    );
+    assert!(
+        found
+            .exports
+            .iter()
+            .any(|export| export == "wharf:nats/handler@0.2.0")
+    );
     let found = wharf::inspect(&component("echo")?, None)?;
     assert_eq!(found.world, Some("guest"));
     assert!(wharf::inspect(Path::new("none.wasm"), None).is_err());
@@ -182,7 +260,14 @@ async fn more_instances_than_there_can_be_are_refused() -> Result<()> {
     let mut settings = probe()?;
     settings.instances.max = 1001.try_into()?;
     config.guests.insert("greedy".to_owned(), settings);
-    let error = Host::builder(config).start().await.err().context("it started")?;
-    ensure!(matches!(error, StartError::TooManyInstances { asked: 1001 }), "{error:?}");
+    let error = Host::builder(config)
+        .start()
+        .await
+        .err()
+        .context("it started")?;
+    ensure!(
+        matches!(error, StartError::TooManyInstances { asked: 1001 }),
+        "{error:?}"
+    );
     Ok(())
 }

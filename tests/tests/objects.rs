@@ -9,7 +9,10 @@ use wharf_tests::{TestServer, soon};
 
 async fn store(server: &TestServer) -> Result<ObjectStore> {
     let jetstream = async_nats::jetstream::new(server.client().await?);
-    let config = object_store::Config { bucket: "plugins".to_owned(), ..object_store::Config::default() };
+    let config = object_store::Config {
+        bucket: "plugins".to_owned(),
+        ..object_store::Config::default()
+    };
     Ok(jetstream.create_object_store(config).await?)
 }
 
@@ -20,8 +23,9 @@ async fn put(store: &ObjectStore, component_of: &str) -> Result<()> {
 }
 
 fn settings() -> Result<GuestSettings> {
-    let source: wharf::config::ComponentSource =
-        "nats://plugins/guest.wasm".parse().map_err(anyhow::Error::msg)?;
+    let source: wharf::config::ComponentSource = "nats://plugins/guest.wasm"
+        .parse()
+        .map_err(anyhow::Error::msg)?;
     let mut settings = GuestSettings::new(source);
     settings.subscribe.push("guest".into());
     Ok(settings)
@@ -29,7 +33,10 @@ fn settings() -> Result<GuestSettings> {
 
 async fn refusal(host: &Host) -> Result<LoadError> {
     match host.load("guest", settings()?).await {
-        Err(ChangeError::Guest { source: GuestError::Load(error), .. }) => Ok(error),
+        Err(ChangeError::Guest {
+            source: GuestError::Load(error),
+            ..
+        }) => Ok(error),
         other => anyhow::bail!("{other:?}"),
     }
 }
@@ -45,16 +52,25 @@ async fn what_is_not_there_or_is_no_guest_is_told_apart() -> Result<()> {
     ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
     store.put("guest.wasm", &mut "text".as_bytes()).await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(error, LoadError::NotAComponent { .. }), "{error:?}");
+    ensure!(
+        matches!(error, LoadError::NotAComponent { .. }),
+        "{error:?}"
+    );
     store.put("guest.wasm", &mut "".as_bytes()).await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(error, LoadError::NotAComponent { .. }), "{error:?}");
+    ensure!(
+        matches!(error, LoadError::NotAComponent { .. }),
+        "{error:?}"
+    );
     store.delete("guest.wasm").await?;
     let error = refusal(&host).await?;
     ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
     put(&store, "echo").await?;
     host.load("guest", settings()?).await?;
-    assert_eq!(host.guests()[0].component.to_string(), "nats://plugins/guest.wasm");
+    assert_eq!(
+        host.guests()[0].component.to_string(),
+        "nats://plugins/guest.wasm"
+    );
     Ok(())
 }
 
@@ -68,10 +84,16 @@ async fn bytes_that_are_not_what_was_put_are_refused() -> Result<()> {
     let meta = format!("$O.plugins.M.{}", "Z3Vlc3Qud2FzbQ==");
     let client = server.client().await?;
     let jetstream = async_nats::jetstream::new(client);
-    jetstream.publish(meta, serde_json::to_vec(&info)?.into()).await?.await?;
+    jetstream
+        .publish(meta, serde_json::to_vec(&info)?.into())
+        .await?
+        .await?;
     let host = Host::builder(config(&server)).start().await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(&error, LoadError::Fetch { why, .. } if why.contains("digest")), "{error:?}");
+    ensure!(
+        matches!(&error, LoadError::Fetch { why, .. } if why.contains("digest")),
+        "{error:?}"
+    );
     Ok(())
 }
 
@@ -85,7 +107,11 @@ async fn new_versions_are_told_once_also_after_the_server_was_away() -> Result<(
     config.guests.insert("guest".to_owned(), settings()?);
     let host = Host::builder(config.clone()).start().await?;
     let mut changes = host.component_changes();
-    let mut next = async || soon("a new version is told", changes.next()).await?.context("the host runs");
+    let mut next = async || {
+        soon("a new version is told", changes.next())
+            .await?
+            .context("the host runs")
+    };
     put(&objects, "probe").await?;
     assert_eq!(next().await?, "guest");
     assert_eq!(host.apply(config.guests.clone()).await?.replaced, ["guest"]);

@@ -75,13 +75,25 @@ async fn take(
     request: Request<Incoming>,
     spans: mpsc::UnboundedSender<Span>,
 ) -> Result<Response<Full<Bytes>>> {
-    ensure!(request.uri().path() == "/v1/traces", "the path is {}", request.uri());
+    ensure!(
+        request.uri().path() == "/v1/traces",
+        "the path is {}",
+        request.uri()
+    );
     ensure!(request.headers()["content-type"] == "application/x-protobuf");
-    let exported = ExportTraceServiceRequest::decode(request.into_body().collect().await?.to_bytes())?;
+    let exported =
+        ExportTraceServiceRequest::decode(request.into_body().collect().await?.to_bytes())?;
     for resource in exported.resource_spans {
         let about = resource.resource.context("a resource")?.attributes;
-        ensure!(about.iter().any(|one| one.key == "service.name"), "{about:?}");
-        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+        ensure!(
+            about.iter().any(|one| one.key == "service.name"),
+            "{about:?}"
+        );
+        for span in resource
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans)
+        {
             spans.send(span)?;
         }
     }
@@ -102,7 +114,10 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
 
 /// Which version of the guest handled the message.
 fn version(span: &Span) -> Option<i64> {
-    let found = span.attributes.iter().find(|one| one.key == "wharf.version")?;
+    let found = span
+        .attributes
+        .iter()
+        .find(|one| one.key == "wharf.version")?;
     match found.value.as_ref()?.value.as_ref()? {
         Any::IntValue(version) => Some(*version),
         _ => None,
@@ -122,7 +137,11 @@ fn traced(parent: &str) -> HeaderMap {
 }
 
 fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
-    message.headers.as_ref()?.get(name).map(|value| value.as_str())
+    message
+        .headers
+        .as_ref()?
+        .get(name)
+        .map(|value| value.as_str())
 }
 
 /// The probe, which may publish and request anything, and another one that hears `second`.
@@ -136,7 +155,10 @@ fn two_guests(config: &mut Config, settings: &mut GuestSettings, endpoint: Optio
 }
 
 async fn send(probe: &Probe, parent: &str, step: serde_json::Value) -> Result<async_nats::Message> {
-    let request = probe.client.request_with_headers("probe", traced(parent), step.to_string().into());
+    let request =
+        probe
+            .client
+            .request_with_headers("probe", traced(parent), step.to_string().into());
     Ok(tokio::time::timeout(PATIENCE, request).await??)
 }
 
@@ -144,19 +166,33 @@ async fn send(probe: &Probe, parent: &str, step: serde_json::Value) -> Result<as
 async fn a_trace_goes_from_the_client_through_one_guest_to_another() -> Result<()> {
     let mut collector = Collector::start().await?;
     let endpoint = collector.endpoint();
-    let probe = Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
+    let probe =
+        Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
     let silence = json!({ "do": "silence" }).to_string();
     // What the guest says of the trace itself does not count, in whatever letters.
-    let headers = json!([["Traceparent", STRANGER], ["tracestate", "stranger=1"], ["x-a", "1"]]);
-    let publish = json!({ "do": "publish", "subject": "second", "text": silence, "headers": headers });
+    let headers = json!([
+        ["Traceparent", STRANGER],
+        ["tracestate", "stranger=1"],
+        ["x-a", "1"]
+    ]);
+    let publish =
+        json!({ "do": "publish", "subject": "second", "text": silence, "headers": headers });
     let reply = send(&probe, CLIENT, publish).await?;
 
     let spans = collector.next(2).await?;
-    let [first, second] = &spans[..] else { unreachable!("two spans") };
-    assert_eq!((hex(&first.trace_id), hex(&first.parent_span_id)), (CLIENT_TRACE.into(), CLIENT_SPAN.into()));
+    let [first, second] = &spans[..] else {
+        unreachable!("two spans")
+    };
+    assert_eq!(
+        (hex(&first.trace_id), hex(&first.parent_span_id)),
+        (CLIENT_TRACE.into(), CLIENT_SPAN.into())
+    );
     assert_eq!(second.trace_id, first.trace_id);
     assert_eq!(second.parent_span_id, first.span_id);
-    assert_eq!((first.name.as_str(), second.name.as_str()), ("probe process", "second process"));
+    assert_eq!(
+        (first.name.as_str(), second.name.as_str()),
+        ("probe process", "second process")
+    );
     for (span, guest) in [(first, "probe"), (second, "second")] {
         assert_eq!(span.kind, 5, "a consumer");
         assert_eq!(span.trace_state, "vendor=1");
@@ -168,7 +204,10 @@ async fn a_trace_goes_from_the_client_through_one_guest_to_another() -> Result<(
         assert_eq!(span.status.as_ref().map_or(0, |status| status.code), 0);
         assert!(span.start_time_unix_nano < span.end_time_unix_nano);
     }
-    assert_eq!(header(&reply, "traceparent"), Some(parent_of(first).as_str()));
+    assert_eq!(
+        header(&reply, "traceparent"),
+        Some(parent_of(first).as_str())
+    );
     assert_eq!(header(&reply, "tracestate"), Some("vendor=1"));
     Ok(())
 }
@@ -177,7 +216,8 @@ async fn a_trace_goes_from_the_client_through_one_guest_to_another() -> Result<(
 async fn what_a_guest_requests_and_stores_carries_its_trace_too() -> Result<()> {
     let mut collector = Collector::start().await?;
     let endpoint = collector.endpoint();
-    let probe = Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
+    let probe =
+        Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
     let jetstream = async_nats::jetstream::new(probe.client.clone());
     let stream = jetstream.create_stream(async_nats::jetstream::stream::Config {
         name: "KEPT".to_owned(),
@@ -194,12 +234,23 @@ async fn what_a_guest_requests_and_stores_carries_its_trace_too() -> Result<()> 
     probe.ok(json!({ "do": "all", "steps": steps })).await?;
 
     let spans = collector.next(2).await?;
-    let [first, second] = &spans[..] else { unreachable!("two spans") };
-    assert!(first.parent_span_id.is_empty(), "a client without a trace begins none: {first:?}");
-    assert_eq!((&second.trace_id, &second.parent_span_id), (&first.trace_id, &first.span_id));
+    let [first, second] = &spans[..] else {
+        unreachable!("two spans")
+    };
+    assert!(
+        first.parent_span_id.is_empty(),
+        "a client without a trace begins none: {first:?}"
+    );
+    assert_eq!(
+        (&second.trace_id, &second.parent_span_id),
+        (&first.trace_id, &first.span_id)
+    );
     for sequence in [1, 2] {
         let kept = stream.get_raw_message(sequence).await?;
-        assert_eq!(kept.headers.get("traceparent").map(|value| value.as_str()), Some(&*parent_of(first)));
+        assert_eq!(
+            kept.headers.get("traceparent").map(|value| value.as_str()),
+            Some(&*parent_of(first))
+        );
     }
     Ok(())
 }
@@ -214,18 +265,34 @@ async fn a_failure_is_in_its_span_with_the_reason() -> Result<()> {
     })
     .await?;
     for (step, outcome, reason) in [
-        (json!({ "do": "reject", "reason": "no such quake" }), "rejected", "no such quake"),
-        (json!({ "do": "retry", "reason": "not now" }), "retried", "not now"),
+        (
+            json!({ "do": "reject", "reason": "no such quake" }),
+            "rejected",
+            "no such quake",
+        ),
+        (
+            json!({ "do": "retry", "reason": "not now" }),
+            "retried",
+            "not now",
+        ),
         (json!({ "do": "trap" }), "trapped", "unreachable"),
         (json!({ "do": "spin" }), "timed_out", "500ms"),
     ] {
         let reply = probe.send("probe", &step).await?;
         let span = collector.next(1).await?.remove(0);
         assert_eq!(attribute(&span, "wharf.outcome"), Some(outcome), "{step}");
-        assert_eq!(header(&reply, "traceparent"), Some(parent_of(&span).as_str()), "{step}");
+        assert_eq!(
+            header(&reply, "traceparent"),
+            Some(parent_of(&span).as_str()),
+            "{step}"
+        );
         let status = span.status.context("a status")?;
         assert_eq!(status.code, 2, "{step}: an error");
-        assert!(status.message.contains(reason), "{step}: {}", status.message);
+        assert!(
+            status.message.contains(reason),
+            "{step}: {}",
+            status.message
+        );
     }
     Ok(())
 }
@@ -234,17 +301,29 @@ async fn a_failure_is_in_its_span_with_the_reason() -> Result<()> {
 async fn a_trace_that_its_sender_does_not_record_is_passed_on_and_not_exported() -> Result<()> {
     let mut collector = Collector::start().await?;
     let endpoint = collector.endpoint();
-    let probe = Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
+    let probe =
+        Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
     let mut out = probe.client.subscribe("out").await?;
     probe.client.flush().await?;
     let unrecorded = CLIENT.replace("-01", "-00");
-    send(&probe, &unrecorded, json!({ "do": "publish", "subject": "out" })).await?;
-    let message = tokio::time::timeout(PATIENCE, out.next()).await?.context("a message")?;
+    send(
+        &probe,
+        &unrecorded,
+        json!({ "do": "publish", "subject": "out" }),
+    )
+    .await?;
+    let message = tokio::time::timeout(PATIENCE, out.next())
+        .await?
+        .context("a message")?;
     assert_eq!(header(&message, "traceparent"), Some(unrecorded.as_str()));
     assert_eq!(header(&message, "tracestate"), Some("vendor=1"));
     send(&probe, STRANGER, json!({ "do": "describe" })).await?;
     let recorded = collector.next(1).await?.remove(0);
-    assert_eq!(hex(&recorded.trace_id), STRANGER[3..35], "only the other one is exported");
+    assert_eq!(
+        hex(&recorded.trace_id),
+        STRANGER[3..35],
+        "only the other one is exported"
+    );
     Ok(())
 }
 
@@ -254,9 +333,15 @@ async fn without_a_collector_headers_are_the_guests_own() -> Result<()> {
     let mut out = probe.client.subscribe("out").await?;
     probe.client.flush().await?;
     let headers = json!([["traceparent", STRANGER]]);
-    let reply =
-        send(&probe, CLIENT, json!({ "do": "publish", "subject": "out", "headers": headers })).await?;
-    let message = tokio::time::timeout(PATIENCE, out.next()).await?.context("a message")?;
+    let reply = send(
+        &probe,
+        CLIENT,
+        json!({ "do": "publish", "subject": "out", "headers": headers }),
+    )
+    .await?;
+    let message = tokio::time::timeout(PATIENCE, out.next())
+        .await?
+        .context("a message")?;
     assert_eq!(header(&message, "traceparent"), Some(STRANGER));
     assert_eq!(header(&reply, "traceparent"), None);
     Ok(())
@@ -266,7 +351,8 @@ async fn without_a_collector_headers_are_the_guests_own() -> Result<()> {
 async fn the_last_spans_arrive_before_the_host_has_stopped() -> Result<()> {
     let mut collector = Collector::start().await?;
     let endpoint = collector.endpoint();
-    let probe = Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
+    let probe =
+        Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
     for _ in 0..20 {
         probe.ok(json!({ "do": "describe" })).await?;
     }
@@ -285,7 +371,8 @@ async fn a_collector_that_is_away_or_silent_holds_up_neither_messages_nor_the_st
     };
     for address in [away, silent.local_addr()?] {
         let endpoint = Some(format!("http://{address}"));
-        let probe = Probe::start(|config, settings, _| two_guests(config, settings, endpoint)).await?;
+        let probe =
+            Probe::start(|config, settings, _| two_guests(config, settings, endpoint)).await?;
         for _ in 0..20 {
             probe.ok(json!({ "do": "describe" })).await?;
         }
@@ -293,7 +380,11 @@ async fn a_collector_that_is_away_or_silent_holds_up_neither_messages_nor_the_st
         let report = probe.host.shutdown().await;
         assert!(report.is_clean(), "{report:?}");
         // The last spans may take 2 s. The rest is for a machine that is busy.
-        assert!(began.elapsed() < Duration::from_secs(8), "the stop took {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(8),
+            "the stop took {:?}",
+            began.elapsed()
+        );
     }
     Ok(())
 }
@@ -304,10 +395,17 @@ async fn an_endpoint_that_is_none_keeps_the_host_from_starting() -> Result<()> {
         let endpoint = Some(endpoint.to_owned());
         Probe::start(|config, settings, _| two_guests(config, settings, endpoint))
     };
-    for endpoint in ["127.0.0.1:4318", "https://collector:4318", "http://u:secret@c:1", "http://c/v1/traces"]
-    {
+    for endpoint in [
+        "127.0.0.1:4318",
+        "https://collector:4318",
+        "http://u:secret@c:1",
+        "http://c/v1/traces",
+    ] {
         let error = format!("{:#}", bad(endpoint).await.err().context("it started")?);
-        assert!(error.contains("cannot export traces: the endpoint "), "{error}");
+        assert!(
+            error.contains("cannot export traces: the endpoint "),
+            "{error}"
+        );
         assert!(!error.contains("secret"), "{error}");
     }
     Ok(())

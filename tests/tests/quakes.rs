@@ -29,7 +29,11 @@ fn every_example_guest_is_tested_here() -> Result<()> {
         found.extend((name != "quakes-demo").then_some(name));
     }
     found.sort();
-    assert_eq!(found, ["quakes-python", "quakes-rust"], "add a test for what is new");
+    assert_eq!(
+        found,
+        ["quakes-python", "quakes-rust"],
+        "add a test for what is new"
+    );
     Ok(())
 }
 
@@ -41,7 +45,10 @@ async fn makes_the_known_figures(example: &str) -> Result<()> {
     let figures = play(host.url()).await;
     let (status, log) = host.stop(STOP).await?;
     quakes_demo::check_known(&figures?).with_context(|| format!("the host wrote:\n{log}"))?;
-    ensure!(status.success(), "the host ended with {status}. It wrote:\n{log}");
+    ensure!(
+        status.success(),
+        "the host ended with {status}. It wrote:\n{log}"
+    );
     Ok(())
 }
 
@@ -55,26 +62,42 @@ async fn play(url: &str) -> Result<Figures> {
     let handled = quakes_demo::settle(&client, &mut alerts, &expected, HANDLE, |_, _| {});
     let ((), figures) = tokio::try_join!(played, handled)?;
     let differences = figures.differences(&expected);
-    ensure!(differences.is_empty(), "the figures are wrong:\n{}", differences.join("\n"));
+    ensure!(
+        differences.is_empty(),
+        "the figures are wrong:\n{}",
+        differences.join("\n")
+    );
     Ok(figures)
 }
 
 /// Where a guest was built to.
 fn component(example: &str) -> Result<PathBuf> {
     let component = match example.strip_suffix("-rust") {
-        Some(_) => target().join("wasm32-wasip2/guest").join(format!("{}.wasm", example.replace('-', "_"))),
+        Some(_) => target()
+            .join("wasm32-wasip2/guest")
+            .join(format!("{}.wasm", example.replace('-', "_"))),
         None => target().join("guests").join(format!("{example}.wasm")),
     };
-    ensure!(component.is_file(), "{} is missing: run `cargo xtask guests`", component.display());
+    ensure!(
+        component.is_file(),
+        "{} is missing: run `cargo xtask guests`",
+        component.display()
+    );
     Ok(component)
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is in the workspace")
 }
 
 /// This test's program is in `<target>/debug/deps`.
 fn target() -> PathBuf {
     let program = std::env::current_exe().expect("the program knows where it is");
-    program.ancestors().nth(3).expect("it is in a target directory").to_owned()
+    program
+        .ancestors()
+        .nth(3)
+        .expect("it is in a target directory")
+        .to_owned()
 }

@@ -33,11 +33,19 @@ fn your_first_guest_works_as_the_readme_says() -> Result<()> {
 
 /// The blocks of code between the marks.
 fn blocks(readme: &str) -> Result<Vec<Block<'_>>> {
-    let (_, rest) = readme.split_once("<!-- first-guest -->\n").context("the README has no first guest")?;
-    let (section, _) = rest.split_once("<!-- /first-guest -->").context("the first guest has no end")?;
+    let (_, rest) = readme
+        .split_once("<!-- first-guest -->\n")
+        .context("the README has no first guest")?;
+    let (section, _) = rest
+        .split_once("<!-- /first-guest -->")
+        .context("the first guest has no end")?;
     let fenced = section.split("```").skip(1).step_by(2);
     let blocks: Vec<_> = fenced.filter_map(|block| block.split_once('\n')).collect();
-    ensure!(blocks.len() >= 5, "only {} blocks of code were found", blocks.len());
+    ensure!(
+        blocks.len() >= 5,
+        "only {} blocks of code were found",
+        blocks.len()
+    );
     Ok(blocks
         .into_iter()
         .map(|(name, text)| Block {
@@ -65,7 +73,10 @@ impl Newcomer {
         std::os::unix::fs::symlink(root(), folder.join("wharf"))?;
         // The crates that the first build compiles are kept for the next run of this test.
         fs::create_dir_all(target().join("readme"))?;
-        Ok(Self { folder: folder.to_owned(), host: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            host: None,
+        })
     }
 
     fn follow(&mut self, blocks: &[Block]) -> Result<()> {
@@ -90,12 +101,19 @@ impl Newcomer {
 
     /// Does what a block says, and stays where it went. Returns what it said.
     fn shell(&mut self, script: &str) -> Result<String> {
-        let output =
-            self.bash(&format!("{script}\nprintf '\\n%s' \"$PWD\"")).stderr(Stdio::piped()).output()?;
+        let output = self
+            .bash(&format!("{script}\nprintf '\\n%s' \"$PWD\""))
+            .stderr(Stdio::piped())
+            .output()?;
         let stdout = String::from_utf8(output.stdout)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "failed: {script}\n{stdout}\n{stderr}");
-        let (said, folder) = stdout.rsplit_once('\n').context("the shell does not say where it is")?;
+        ensure!(
+            output.status.success(),
+            "failed: {script}\n{stdout}\n{stderr}"
+        );
+        let (said, folder) = stdout
+            .rsplit_once('\n')
+            .context("the shell does not say where it is")?;
         self.folder = folder.into();
         Ok(said.to_owned())
     }
@@ -118,7 +136,10 @@ impl Newcomer {
 
     /// Starts the host and waits until it is ready.
     fn run(&mut self, script: &str) -> Result<()> {
-        let mut child = self.bash(&format!("exec {script}")).stderr(Stdio::piped()).spawn()?;
+        let mut child = self
+            .bash(&format!("exec {script}"))
+            .stderr(Stdio::piped())
+            .spawn()?;
         let stderr = child.stderr.take().context("no stderr")?;
         let (ready, is_ready) = mpsc::channel();
         let log = std::thread::spawn(move || {
@@ -143,24 +164,34 @@ impl Newcomer {
 
     /// Presses Ctrl-C where the host runs.
     fn interrupt(&mut self) -> Result<()> {
-        let Some(Host { mut child, log }) = self.host.take() else { bail!("the README starts no host") };
+        let Some(Host { mut child, log }) = self.host.take() else {
+            bail!("the README starts no host")
+        };
         let pid = Pid::from_raw(child.id().try_into()?).context("no process id")?;
         kill_process(pid, Signal::INT)?;
         let status = child.wait()?;
         let log = joined(log)?;
-        ensure!(status.success(), "the host ended with {status}. It wrote:\n{log}");
+        ensure!(
+            status.success(),
+            "the host ended with {status}. It wrote:\n{log}"
+        );
         Ok(())
     }
 
     fn bash(&self, script: &str) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = [target().join("debug")].into_iter().chain(std::env::split_paths(&path));
+        let paths = [target().join("debug")]
+            .into_iter()
+            .chain(std::env::split_paths(&path));
         let mut bash = Command::new("bash");
-        bash.args(["-euc", script]).current_dir(&self.folder).stdin(Stdio::null());
+        bash.args(["-euc", script])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
         bash.env("PATH", std::env::join_paths(paths).expect("PATH is a path"));
         // What Cargo and xtask tell a test is not what a newcomer's shell has.
         let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-        for name in variables.filter(|name| name.starts_with("NATS_") || name == "CARGO_TARGET_DIR") {
+        for name in variables.filter(|name| name.starts_with("NATS_") || name == "CARGO_TARGET_DIR")
+        {
             bash.env_remove(name);
         }
         bash
@@ -168,15 +199,23 @@ impl Newcomer {
 }
 
 fn joined(log: JoinHandle<Vec<String>>) -> Result<String> {
-    log.join().map(|lines| lines.join("\n")).map_err(|_| anyhow::anyhow!("the log could not be read"))
+    log.join()
+        .map(|lines| lines.join("\n"))
+        .map_err(|_| anyhow::anyhow!("the log could not be read"))
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is in the workspace")
 }
 
 /// This test's program is in `<target>/debug/deps`.
 fn target() -> PathBuf {
     let program = std::env::current_exe().expect("the program knows where it is");
-    program.ancestors().nth(3).expect("it is in a target directory").to_owned()
+    program
+        .ancestors()
+        .nth(3)
+        .expect("it is in a target directory")
+        .to_owned()
 }

@@ -62,13 +62,17 @@ fn run(task: &str, rest: &[String]) -> Result {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(format!("there is no task `{other}`; `cargo xtask help` lists the tasks")),
+        other => Err(format!(
+            "there is no task `{other}`; `cargo xtask help` lists the tasks"
+        )),
     }
 }
 
 fn none(task: &str, rest: &[String]) -> Result {
     match rest.first() {
         None => Ok(()),
-        Some(argument) => Err(format!("`cargo xtask {task}` takes no arguments, but got `{argument}`")),
+        Some(argument) => Err(format!(
+            "`cargo xtask {task}` takes no arguments, but got `{argument}`"
+        )),
     }
 }

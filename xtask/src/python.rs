@@ -18,17 +18,24 @@ pub(crate) fn package(workspace: &Workspace, name: &str, version: &str) -> Resul
         return Ok(folder);
     }
     // Installed elsewhere and moved: what was interrupted is never taken for what is complete.
-    let unfinished = workspace.tools().join(format!("{name}-{version}.{}.part", std::process::id()));
+    let unfinished = workspace
+        .tools()
+        .join(format!("{name}-{version}.{}.part", std::process::id()));
     let installed = install(workspace, &format!("{name}=={version}"), &unfinished);
     let moved = installed.and_then(|()| {
-        fs::rename(&unfinished, &folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))
+        fs::rename(&unfinished, &folder)
+            .map_err(|error| format!("cannot make {}: {error}", folder.display()))
     });
     if moved.is_err() && unfinished.exists() {
         fs::remove_dir_all(&unfinished)
             .map_err(|error| format!("cannot remove {}: {error}", unfinished.display()))?;
     }
     // Another run may have been faster.
-    if folder.is_dir() { Ok(folder) } else { moved.map(|()| folder) }
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        moved.map(|()| folder)
+    }
 }
 
 /// Python 3.
@@ -44,8 +51,14 @@ pub(crate) fn python() -> Result<Command> {
 fn install(workspace: &Workspace, package: &str, folder: &Path) -> Result {
     let mut pip = pip(workspace)?;
     // As a variable: an older pip ignores what it does not know.
-    pip.env("PIP_ROOT_USER_ACTION", "ignore").args(["install", "--quiet", "--disable-pip-version-check"]);
-    pip.args(["--no-compile", "--target"]).arg(folder).arg(package);
+    pip.env("PIP_ROOT_USER_ACTION", "ignore").args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    pip.args(["--no-compile", "--target"])
+        .arg(folder)
+        .arg(package);
     process::run(&mut pip).map_err(|error| {
         format!("{package} could not be installed from PyPI. It takes the network, once. {error}")
     })

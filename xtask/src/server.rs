@@ -47,7 +47,10 @@ pub(crate) fn find(workspace: &Workspace) -> Result<PathBuf> {
 fn on_path() -> Vec<PathBuf> {
     let name = format!("nats-server{}", env::consts::EXE_SUFFIX);
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|folder| folder.join(&name)).filter(|program| program.is_file()).collect()
+    env::split_paths(&path)
+        .map(|folder| folder.join(&name))
+        .filter(|program| program.is_file())
+        .collect()
 }
 
 fn usable(program: &Path) -> Result {
@@ -55,8 +58,13 @@ fn usable(program: &Path) -> Result {
     let (major, minor) = OLDEST;
     match version(&said) {
         Some(found) if found >= OLDEST => Ok(()),
-        Some((old, older)) => Err(format!("it is {old}.{older}, and {major}.{minor} or newer is needed")),
-        None => Err(format!("it is no nats-server: it says {:?}", said.lines().next().unwrap_or_default())),
+        Some((old, older)) => Err(format!(
+            "it is {old}.{older}, and {major}.{minor} or newer is needed"
+        )),
+        None => Err(format!(
+            "it is no nats-server: it says {:?}",
+            said.lines().next().unwrap_or_default()
+        )),
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) fn demo(workspace: &Workspace) -> Result {
     let components = guest::build_rust(workspace)?;
     build(workspace, &[])?;
     let mut demo = Command::new(workspace.program("debug", "quakes-demo"));
-    demo.current_dir(&workspace.root).env(server::VARIABLE, nats_server);
+    demo.current_dir(&workspace.root)
+        .env(server::VARIABLE, nats_server);
     demo.arg("--guest").arg(components.join("quakes_rust.wasm"));
     demo.arg("--folder").arg(workspace.target.join("demo"));
     process::run(&mut demo)
@@ -24,9 +25,14 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result {
     // The tests start programs of the workspace: `cargo test` alone builds only those of each test's own package.
     build(workspace, &[])?;
     let mut cargo = process::cargo();
-    cargo.current_dir(&workspace.root).args(["test", "--workspace"]).args(arguments);
+    cargo
+        .current_dir(&workspace.root)
+        .args(["test", "--workspace"])
+        .args(arguments);
     // Compiled components would otherwise be kept in the user's cache directory.
-    cargo.env(server::VARIABLE, nats_server).env("XDG_CACHE_HOME", workspace.target.join("cache"));
+    cargo
+        .env(server::VARIABLE, nats_server)
+        .env("XDG_CACHE_HOME", workspace.target.join("cache"));
     process::run(&mut cargo)
 }
 
@@ -36,9 +42,16 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result {
     let components = guest::build_rust(workspace)?;
     build(workspace, &["--release"])?;
     let mut bench = Command::new(workspace.program("release", "bench"));
-    bench.current_dir(&workspace.root).env(server::VARIABLE, nats_server);
+    bench
+        .current_dir(&workspace.root)
+        .env(server::VARIABLE, nats_server);
     bench.env("XDG_CACHE_HOME", workspace.target.join("cache"));
-    process::run(bench.arg("--guest").arg(components.join("echo.wasm")).args(arguments))
+    process::run(
+        bench
+            .arg("--guest")
+            .arg(components.join("echo.wasm"))
+            .args(arguments),
+    )
 }
 
 /// Builds every guest.
@@ -53,5 +66,10 @@ pub(crate) fn guests(workspace: &Workspace) -> Result {
 
 /// Builds the whole workspace, always: a part of it would be built with other features of its dependencies, twice.
 fn build(workspace: &Workspace, options: &[&str]) -> Result {
-    process::run(process::cargo().current_dir(&workspace.root).args(["build", "--workspace"]).args(options))
+    process::run(
+        process::cargo()
+            .current_dir(&workspace.root)
+            .args(["build", "--workspace"])
+            .args(options),
+    )
 }

@@ -30,5 +30,9 @@ pub(crate) fn ensure_target() -> Result {
 /// Asks the compiler, not rustup: a toolchain may have come another way.
 fn installed() -> Result<bool> {
     let sysroot = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib").is_dir())
+    Ok(Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(TARGET)
+        .join("lib")
+        .is_dir())
 }

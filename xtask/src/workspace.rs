@@ -18,11 +18,19 @@ impl Workspace {
     /// Finds the workspace that this program was built from, and the target directory that it was built in: that
     /// is the right one whether an option, the environment or a configuration file named it.
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask is not in a workspace")?;
-        let program =
-            env::current_exe().map_err(|error| format!("cannot tell where this program is: {error}"))?;
-        let target = program.ancestors().nth(2).ok_or("this program is not in a target directory")?;
-        Ok(Self { root: root.to_owned(), target: target.to_owned() })
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .ok_or("xtask is not in a workspace")?;
+        let program = env::current_exe()
+            .map_err(|error| format!("cannot tell where this program is: {error}"))?;
+        let target = program
+            .ancestors()
+            .nth(2)
+            .ok_or("this program is not in a target directory")?;
+        Ok(Self {
+            root: root.to_owned(),
+            target: target.to_owned(),
+        })
     }
 
     /// Where tools from package registries go.
@@ -32,7 +40,9 @@ impl Workspace {
 
     /// Where a native program of this workspace is, once it was built.
     pub(crate) fn program(&self, profile: &str, name: &str) -> PathBuf {
-        self.target.join(profile).join(format!("{name}{}", env::consts::EXE_SUFFIX))
+        self.target
+            .join(profile)
+            .join(format!("{name}{}", env::consts::EXE_SUFFIX))
     }
 
     /// A path as people see it: relative to the workspace where it is inside of it.
@@ -43,7 +53,10 @@ impl Workspace {
 
 /// The folders in a folder, in the order of their names. None where there is no such folder.
 pub(crate) fn folders(of: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(of)?.into_iter().filter(|path| path.is_dir()).collect())
+    Ok(entries(of)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 /// What is in a folder, in the order of its names. Nothing where there is no such folder.

@@ -31,7 +31,10 @@ pub async fn settle(
     let deadline = Instant::now() + within;
     let bucket = open(client, deadline).await?;
     // Every key as it is now, then every change.
-    let mut changes = bucket.watch_with_history(">").await.context("cannot watch the bucket")?;
+    let mut changes = bucket
+        .watch_with_history(">")
+        .await
+        .context("cannot watch the bucket")?;
     let mut figures = Figures::default();
     while !figures.differences(expected).is_empty() {
         let mut alert = None;
@@ -75,15 +78,24 @@ fn take(figures: &mut Figures, change: &Entry) -> Result<()> {
     }
     let wrong = || format!("the bucket's `{}` is {:?}", change.key, change.value);
     let (kind, name) = change.key.split_once('.').with_context(wrong)?;
-    let number =
-        || anyhow::Ok(std::str::from_utf8(&change.value).with_context(wrong)?.parse().with_context(wrong)?);
+    let number = || {
+        anyhow::Ok(
+            std::str::from_utf8(&change.value)
+                .with_context(wrong)?
+                .parse()
+                .with_context(wrong)?,
+        )
+    };
     match kind {
         "events" => network(figures, name).events = number()?,
         "largest" => {
-            network(figures, name).largest = Some(serde_json::from_slice(&change.value).with_context(wrong)?)
+            network(figures, name).largest =
+                Some(serde_json::from_slice(&change.value).with_context(wrong)?)
         }
         "types" => {
-            figures.kinds.insert(decoded(name).with_context(wrong)?, number()?);
+            figures
+                .kinds
+                .insert(decoded(name).with_context(wrong)?, number()?);
         }
         _ => bail!("unknown key: {}", wrong()),
     }

@@ -12,14 +12,16 @@ use anyhow::{Context, Result};
 pub fn write(folder: &Path, component: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot make {}", folder.display());
     if folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot empty {}", folder.display()))?;
     }
     std::fs::create_dir_all(folder).with_context(failed)?;
     let component = std::path::absolute(component).with_context(failed)?;
     // A JSON string is a TOML string, too.
     let component = serde_json::to_string(&component.to_string_lossy()).with_context(failed)?;
     let file = folder.join("wharf.toml");
-    std::fs::write(&file, text(&component)).with_context(|| format!("cannot write {}", file.display()))?;
+    std::fs::write(&file, text(&component))
+        .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 

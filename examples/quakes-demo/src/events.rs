@@ -34,12 +34,18 @@ struct Line {
 /// # Errors
 /// If it cannot be read, or a line is no event.
 pub fn read(file: &Path) -> Result<Vec<Event>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut events = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let Line { net, kind, quake } = serde_json::from_str(line)
             .with_context(|| format!("{}:{} is no event", file.display(), number + 1))?;
-        events.push(Event { network: net, kind, quake, line: line.to_owned() });
+        events.push(Event {
+            network: net,
+            kind,
+            quake,
+            line: line.to_owned(),
+        });
     }
     Ok(events)
 }

@@ -53,11 +53,21 @@ impl Figures {
     #[must_use]
     pub fn expected(events: &[Event]) -> Self {
         let mut figures = Self::default();
-        for Event { network, kind, quake, .. } in events {
+        for Event {
+            network,
+            kind,
+            quake,
+            ..
+        } in events
+        {
             *figures.kinds.entry(kind.clone()).or_default() += 1;
             let network = figures.networks.entry(network.clone()).or_default();
             network.events += 1;
-            if network.largest.as_ref().is_none_or(|largest| quake.is_larger_than(largest)) {
+            if network
+                .largest
+                .as_ref()
+                .is_none_or(|largest| quake.is_larger_than(largest))
+            {
                 network.largest = Some(quake.clone());
             }
             if quake.mag >= ALERT {
@@ -76,8 +86,17 @@ impl Figures {
     /// The strongest event of all.
     #[must_use]
     pub fn largest(&self) -> Option<&Quake> {
-        let largest = self.networks.values().filter_map(|network| network.largest.as_ref());
-        largest.reduce(|one, other| if other.is_larger_than(one) { other } else { one })
+        let largest = self
+            .networks
+            .values()
+            .filter_map(|network| network.largest.as_ref());
+        largest.reduce(|one, other| {
+            if other.is_larger_than(one) {
+                other
+            } else {
+                one
+            }
+        })
     }
 
     /// Says for each figure in which `self` differs from what was expected what it is and what it should be.
@@ -97,8 +116,14 @@ fn differ<T: fmt::Debug + PartialEq>(
     should: &BTreeMap<String, T>,
     all: &mut Vec<String>,
 ) {
-    let wrong = should.iter().filter(|(name, value)| are.get(*name) != Some(value));
-    all.extend(wrong.map(|(name, value)| format!("{what} {name}: {:?} instead of {value:?}", are.get(name))));
+    let wrong = should
+        .iter()
+        .filter(|(name, value)| are.get(*name) != Some(value));
+    all.extend(
+        wrong.map(|(name, value)| {
+            format!("{what} {name}: {:?} instead of {value:?}", are.get(name))
+        }),
+    );
     let surplus = are.iter().filter(|(name, _)| !should.contains_key(*name));
     all.extend(surplus.map(|(name, value)| format!("{what} {name}: {value:?} instead of nothing")));
 }

@@ -18,7 +18,11 @@ const EVENTS_BY_NETWORK: [(&str, u64); 12] = [
     ("nm", 5),
     ("se", 1),
 ];
-const EVENTS_BY_TYPE: [(&str, u64); 3] = [("earthquake", 1679), ("explosion", 15), ("quarry blast", 13)];
+const EVENTS_BY_TYPE: [(&str, u64); 3] = [
+    ("earthquake", 1679),
+    ("explosion", 15),
+    ("quarry blast", 13),
+];
 const EVENTS: u64 = 1707;
 const ALERTS: usize = 85;
 const LARGEST: (&str, f64, &str) = ("us1000chhc", 6.4, "22km NNE of Hualian, Taiwan");
@@ -28,15 +32,27 @@ const LARGEST: (&str, f64, &str) = ("us1000chhc", 6.4, "22km NNE of Hualian, Tai
 /// # Errors
 /// If one of them is wrong: which, and what it should be.
 pub fn check(figures: &Figures) -> Result<()> {
-    let networks = figures.networks.iter().map(|(name, network)| (name.as_str(), network.events));
+    let networks = figures
+        .networks
+        .iter()
+        .map(|(name, network)| (name.as_str(), network.events));
     let mut known = EVENTS_BY_NETWORK;
     known.sort_unstable();
     if !networks.clone().eq(known) {
-        bail!("events by network: {:?} instead of {known:?}", networks.collect::<Vec<_>>());
+        bail!(
+            "events by network: {:?} instead of {known:?}",
+            networks.collect::<Vec<_>>()
+        );
     }
-    let kinds = figures.kinds.iter().map(|(kind, count)| (kind.as_str(), *count));
+    let kinds = figures
+        .kinds
+        .iter()
+        .map(|(kind, count)| (kind.as_str(), *count));
     if !kinds.clone().eq(EVENTS_BY_TYPE) {
-        bail!("events by type: {:?} instead of {EVENTS_BY_TYPE:?}", kinds.collect::<Vec<_>>());
+        bail!(
+            "events by type: {:?} instead of {EVENTS_BY_TYPE:?}",
+            kinds.collect::<Vec<_>>()
+        );
     }
     if figures.events() != EVENTS {
         bail!("{} events instead of {EVENTS}", figures.events());
@@ -44,7 +60,9 @@ pub fn check(figures: &Figures) -> Result<()> {
     if figures.alerts.len() != ALERTS {
         bail!("{} alerts instead of {ALERTS}", figures.alerts.len());
     }
-    let largest = figures.largest().map(|quake| (quake.id.as_str(), quake.mag, quake.place.as_str()));
+    let largest = figures
+        .largest()
+        .map(|quake| (quake.id.as_str(), quake.mag, quake.place.as_str()));
     if largest != Some(LARGEST) {
         bail!("the largest is {largest:?} instead of {LARGEST:?}");
     }

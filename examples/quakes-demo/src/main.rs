@@ -57,14 +57,20 @@ async fn demo() -> Result<()> {
 
 /// Plays the events, prints what the guest made of them, and checks it.
 async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> Result<()> {
-    let client = async_nats::connect(url).await.with_context(|| format!("cannot connect to {url}"))?;
+    let client = async_nats::connect(url)
+        .await
+        .with_context(|| format!("cannot connect to {url}"))?;
     let mut alerts = client.subscribe("alerts.>").await?;
     client.flush().await?;
 
     let bar = ProgressBar::new(expected.events()).with_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} events handled, {elapsed}  {wide_msg}",
     )?);
-    let duration = if std::io::stderr().is_terminal() { WATCHED } else { Duration::ZERO };
+    let duration = if std::io::stderr().is_terminal() {
+        WATCHED
+    } else {
+        Duration::ZERO
+    };
     let played = quakes_demo::play(&client, events, duration);
     let handled = quakes_demo::settle(&client, &mut alerts, expected, HANDLE, |figures, alert| {
         bar.set_position(figures.events());
@@ -75,7 +81,10 @@ async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> R
     let ((), figures) = tokio::try_join!(played, handled)?;
     bar.finish_with_message("");
 
-    println!("\nWhat the guest counted, as its bucket `{}` says:\n", quakes_demo::BUCKET);
+    println!(
+        "\nWhat the guest counted, as its bucket `{}` says:\n",
+        quakes_demo::BUCKET
+    );
     println!("{}", quakes_demo::table(&figures));
     print!("{}", quakes_demo::alerts(&figures, 5));
     let differences = figures.differences(expected);
@@ -89,14 +98,18 @@ async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> R
 
 async fn stop(host: Wharf) -> Result<()> {
     let (status, log) = host.stop(STOP).await?;
-    ensure!(status.success(), "the host ended with {status} instead of exit code 0. It wrote:\n{log}");
+    ensure!(
+        status.success(),
+        "the host ended with {status} instead of exit code 0. It wrote:\n{log}"
+    );
     Ok(())
 }
 
 fn try_next(wharf: &Path, config: &Path, guest: &Path) {
     let (wharf, config, guest) = (shown(wharf), shown(config), shown(guest));
-    let server = std::env::var_os("WHARF_NATS_SERVER")
-        .map_or(String::new(), |server| format!("WHARF_NATS_SERVER={} ", shown(Path::new(&server))));
+    let server = std::env::var_os("WHARF_NATS_SERVER").map_or(String::new(), |server| {
+        format!("WHARF_NATS_SERVER={} ", shown(Path::new(&server)))
+    });
     println!(
         "
 Try next:
@@ -112,7 +125,10 @@ Try next:
 /// A path as one would type it here.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// What the program is told.
@@ -130,9 +146,14 @@ impl Arguments {
             [guest_flag, guest, folder_flag, folder]
                 if guest_flag == "--guest" && folder_flag == "--folder" =>
             {
-                Ok(Self { guest: guest.into(), folder: folder.into() })
+                Ok(Self {
+                    guest: guest.into(),
+                    folder: folder.into(),
+                })
             }
-            _ => bail!("usage: quakes-demo --guest FILE.wasm --folder FOLDER; `cargo xtask demo` runs it"),
+            _ => bail!(
+                "usage: quakes-demo --guest FILE.wasm --folder FOLDER; `cargo xtask demo` runs it"
+            ),
         }
     }
 }

@@ -20,7 +20,11 @@ pub fn table(figures: &Figures) -> String {
         let _infallible = writeln!(text, "{name:<7} {:>7} {mag:>8}  {place}", network.events);
     }
     let _infallible = writeln!(text, "{:<7} {:>7}", "all", figures.events());
-    let kinds: Vec<_> = figures.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let kinds: Vec<_> = figures
+        .kinds
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
     let _infallible = writeln!(text, "\nby type: {}", kinds.join(", "));
     text
 }
@@ -29,8 +33,16 @@ pub fn table(figures: &Figures) -> String {
 #[must_use]
 pub fn alerts(figures: &Figures, shown: usize) -> String {
     let mut alerts: Vec<&Quake> = figures.alerts.values().collect();
-    alerts.sort_by(|one, other| other.mag.total_cmp(&one.mag).then_with(|| one.id.cmp(&other.id)));
-    let mut text = format!("{} alerts of magnitude 4.5 and above, the strongest:\n", alerts.len());
+    alerts.sort_by(|one, other| {
+        other
+            .mag
+            .total_cmp(&one.mag)
+            .then_with(|| one.id.cmp(&other.id))
+    });
+    let mut text = format!(
+        "{} alerts of magnitude 4.5 and above, the strongest:\n",
+        alerts.len()
+    );
     for quake in alerts.iter().take(shown) {
         let _infallible = writeln!(text, "  {:.1}  {}", quake.mag, quake.place);
     }

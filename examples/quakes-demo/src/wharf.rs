@@ -29,7 +29,12 @@ impl Wharf {
     /// If it does not start within a time: with what it wrote.
     pub async fn start(program: &Path, config: &Path, within: Duration) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
         // Out of our process group: an interrupt from the terminal is ours to pass on, once.
         command.process_group(0).kill_on_drop(true);
         // These would win over the configuration file.
@@ -37,8 +42,13 @@ impl Wharf {
         for name in variables.filter(|name| name.to_string_lossy().starts_with("NATS_")) {
             command.env_remove(name);
         }
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-        let stderr = child.stderr.take().context("the host's stderr is not ours to read")?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let stderr = child
+            .stderr
+            .take()
+            .context("the host's stderr is not ours to read")?;
         let (ready, is_ready) = oneshot::channel();
         let log = tokio::spawn(follow(BufReader::new(stderr).lines(), ready));
         let url = tokio::time::timeout(within, is_ready).await;
@@ -47,11 +57,17 @@ impl Wharf {
             // Its stderr ended: it ended, or will now.
             Ok(Err(_)) => {
                 let (status, log) = (child.wait().await?, log.await?);
-                bail!("the host did not start ({status}). It wrote:\n{}", joined(log))
+                bail!(
+                    "the host did not start ({status}). It wrote:\n{}",
+                    joined(log)
+                )
             }
             Err(_) => {
                 child.kill().await?;
-                bail!("the host was not ready after {within:?}. It wrote:\n{}", joined(log.await?))
+                bail!(
+                    "the host was not ready after {within:?}. It wrote:\n{}",
+                    joined(log.await?)
+                )
             }
         }
     }
@@ -74,16 +90,24 @@ impl Wharf {
     /// If it does not end within a time; it is killed then.
     pub async fn stop(mut self, within: Duration) -> Result<(ExitStatus, String)> {
         if let Some(pid) = self.child.id() {
-            let pid =
-                i32::try_from(pid).ok().and_then(Pid::from_raw).context("the host has no process id")?;
+            let pid = i32::try_from(pid)
+                .ok()
+                .and_then(Pid::from_raw)
+                .context("the host has no process id")?;
             kill_process(pid, Signal::TERM).context("cannot tell the host to stop")?;
         }
         let ended = tokio::time::timeout(within, self.child.wait()).await;
         let Ok(status) = ended else {
             self.child.kill().await?;
-            bail!("the host had not stopped after {within:?}. It wrote:\n{}", joined(self.log.await?))
+            bail!(
+                "the host had not stopped after {within:?}. It wrote:\n{}",
+                joined(self.log.await?)
+            )
         };
-        Ok((status.context("cannot wait for the host")?, joined(self.log.await?)))
+        Ok((
+            status.context("cannot wait for the host")?,
+            joined(self.log.await?),
+        ))
     }
 }
 
@@ -112,7 +136,9 @@ async fn follow(
 
 /// The server in `ready: 1 guest, nats://127.0.0.1:4222`.
 fn ready_url(line: &str) -> Option<&str> {
-    line.strip_prefix("ready: ")?.rsplit_once(", ").map(|(_, url)| url.trim())
+    line.strip_prefix("ready: ")?
+        .rsplit_once(", ")
+        .map(|(_, url)| url.trim())
 }
 
 fn joined(lines: VecDeque<String>) -> String {

@@ -34,13 +34,21 @@ impl Quake {
 
 #[wharf_guest::handler]
 fn on_event(event: Event) -> Result<()> {
-    let Event { id, net, kind, mag, place } = event;
+    let Event {
+        id,
+        net,
+        kind,
+        mag,
+        place,
+    } = event;
     let quakes = kv::bucket("quakes")?;
 
     if let Some(mag) = mag {
         let quake = Quake { id, mag, place };
         quakes.modify(&format!("largest.{net}"), |largest: Option<Quake>| {
-            largest.is_none_or(|largest| quake.is_larger_than(&largest)).then_some(&quake)
+            largest
+                .is_none_or(|largest| quake.is_larger_than(&largest))
+                .then_some(&quake)
         })?;
         if quake.mag >= config::parse("threshold")?.unwrap_or(THRESHOLD) {
             publish(&format!("alerts.{net}"), &quake)?;

@@ -49,9 +49,9 @@ fn choose() -> Result<Serializer, CallError> {
     match crate::config::get(HOST_SETTING)?.as_deref() {
         None | Some("json") => Ok(Serializer::Json),
         Some("msgpack") => Ok(Serializer::Msgpack),
-        Some(other) => {
-            Err(CallError::Unsupported(format!("serializer `{other}`: this guest knows json and msgpack")))
-        }
+        Some(other) => Err(CallError::Unsupported(format!(
+            "serializer `{other}`: this guest knows json and msgpack"
+        ))),
     }
 }
 
@@ -216,7 +216,10 @@ mod tests {
     fn messagepack_is_one_value_and_nothing_more() {
         for payload in [&b"{}"[..], b"41", b"\x07\x92", b"\x07\xc1"] {
             let error = Msgpack::<u8>::decode(payload).expect_err("more than one byte");
-            assert_eq!(error.to_string(), "cannot read the payload as MessagePack: more follows the value");
+            assert_eq!(
+                error.to_string(),
+                "cannot read the payload as MessagePack: more follows the value"
+            );
         }
         assert_eq!(Msgpack::<u8>::decode(b"\x07"), Ok(Msgpack(7)));
         assert_eq!(Msgpack::<Option<u8>>::decode(b"\xc0"), Ok(Msgpack(None)));
@@ -224,7 +227,10 @@ mod tests {
 
     #[test]
     fn raw_bytes_are_left_alone() {
-        assert!(matches!(Raw(b"\xff\0").encode(), Ok(Cow::Borrowed(b"\xff\0"))));
+        assert!(matches!(
+            Raw(b"\xff\0").encode(),
+            Ok(Cow::Borrowed(b"\xff\0"))
+        ));
         assert_eq!(Raw::decode(b"\xff\0"), Ok(Raw(vec![0xff, 0])));
     }
 

@@ -39,7 +39,10 @@ pub fn all() -> Result<Vec<(String, String)>, CallError> {
 }
 
 fn parse_value<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, CallError> {
-    value.trim().parse().map_err(|error| CallError::Invalid(format!("config `{key}` is `{value}`: {error}")))
+    value
+        .trim()
+        .parse()
+        .map_err(|error| CallError::Invalid(format!("config `{key}` is `{value}`: {error}")))
 }
 
 #[cfg(test)]
@@ -51,7 +54,9 @@ mod tests {
         assert_eq!(parse_value("threshold", " 4.5"), Ok(4.5));
         assert_eq!(
             parse_value::<u8>("threshold", "high"),
-            Err(CallError::Invalid("config `threshold` is `high`: invalid digit found in string".into()))
+            Err(CallError::Invalid(
+                "config `threshold` is `high`: invalid digit found in string".into()
+            ))
         );
     }
 }

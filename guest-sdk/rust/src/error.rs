@@ -57,12 +57,17 @@ impl fmt::Display for CallError {
             Self::Timeout => f.write_str("no answer in time"),
             Self::NoResponders => f.write_str("nobody subscribes to the subject of the request"),
             Self::TooLarge(most) => {
-                write!(f, "the payload exceeds {most} bytes, the most that the server takes")
+                write!(
+                    f,
+                    "the payload exceeds {most} bytes, the most that the server takes"
+                )
             }
             Self::Unsupported(what) => write!(f, "the server does not support it: {what}"),
             Self::Unavailable(why) => write!(f, "unavailable: {why}"),
             Self::Failed(words) => write!(f, "the server refused: {words}"),
-            Self::Service { code, message } => write!(f, "the service answered with error {code}: {message}"),
+            Self::Service { code, message } => {
+                write!(f, "the service answered with error {code}: {message}")
+            }
             Self::Codec(error) => error.fmt(f),
         }
     }
@@ -148,17 +153,29 @@ enum Next {
 impl Error {
     /// It may succeed later: a stream delivers the message again, when its host sees fit.
     pub fn retry(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { next: Next::Retry { after: None }, cause: reason.into() }
+        Self {
+            next: Next::Retry { after: None },
+            cause: reason.into(),
+        }
     }
 
     /// It may succeed later, but not before this long.
-    pub fn retry_after(reason: impl Into<Box<dyn StdError + Send + Sync>>, after: Duration) -> Self {
-        Self { next: Next::Retry { after: Some(after) }, cause: reason.into() }
+    pub fn retry_after(
+        reason: impl Into<Box<dyn StdError + Send + Sync>>,
+        after: Duration,
+    ) -> Self {
+        Self {
+            next: Next::Retry { after: Some(after) },
+            cause: reason.into(),
+        }
     }
 
     /// It never will succeed: a stream's message goes to the guest's dead letters.
     pub fn reject(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { next: Next::Reject, cause: reason.into() }
+        Self {
+            next: Next::Reject,
+            cause: reason.into(),
+        }
     }
 
     /// Whether it says that the message will never be handled.
@@ -204,7 +221,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let reason = error.to_string();
         match error.next {
-            Next::Retry { after } => Self::Retry(Retry { reason, after: after.map(millis) }),
+            Next::Retry { after } => Self::Retry(Retry {
+                reason,
+                after: after.map(millis),
+            }),
             Next::Reject => Self::Reject(reason),
         }
     }
@@ -226,7 +246,13 @@ mod tests {
     #[test]
     fn a_retry_can_say_when() {
         let error = Error::retry_after("busy", Duration::from_secs(2));
-        assert!(matches!(error.into(), Failure::Retry(Retry { after: Some(2000), .. })));
+        assert!(matches!(
+            error.into(),
+            Failure::Retry(Retry {
+                after: Some(2000),
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -251,6 +277,9 @@ mod tests {
             }
         }
         let error = Error::from(Outer(CallError::Conflict));
-        assert_eq!(error.to_string(), "order 7 was not kept: another writer was first");
+        assert_eq!(
+            error.to_string(),
+            "order 7 was not kept: another writer was first"
+        );
     }
 }

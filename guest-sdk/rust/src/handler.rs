@@ -87,7 +87,11 @@ impl<T: IntoReply> Returned<Option<T>> {
     /// # Errors
     /// If it cannot be written.
     pub fn reply(self) -> Handled {
-        Ok(self.0.map(IntoReply::into_reply).transpose()?.map(Into::into))
+        Ok(self
+            .0
+            .map(IntoReply::into_reply)
+            .transpose()?
+            .map(Into::into))
     }
 }
 
@@ -144,7 +148,13 @@ mod tests {
 
     fn message(payload: &str) -> Message {
         let (subject, payload) = ("orders.new".to_owned(), payload.as_bytes().to_vec());
-        Message { subject, reply_to: None, headers: vec![], payload, delivery: None }
+        Message {
+            subject,
+            reply_to: None,
+            headers: vec![],
+            payload,
+            delivery: None,
+        }
     }
 
     #[test]
@@ -160,32 +170,52 @@ mod tests {
     #[test]
     fn a_value_returned_is_the_reply() {
         assert_eq!(replied!(Json(7)).ok(), Some(Some(b"7".to_vec())));
-        assert_eq!(replied!(Some(Raw(b"seven"))).ok(), Some(Some(b"seven".to_vec())));
-        assert_eq!(replied!(Ok::<_, CallError>(Json("x"))).ok(), Some(Some(br#""x""#.to_vec())));
-        assert_eq!(replied!(Ok::<_, String>(Some(Json(1.5)))).ok(), Some(Some(b"1.5".to_vec())));
+        assert_eq!(
+            replied!(Some(Raw(b"seven"))).ok(),
+            Some(Some(b"seven".to_vec()))
+        );
+        assert_eq!(
+            replied!(Ok::<_, CallError>(Json("x"))).ok(),
+            Some(Some(br#""x""#.to_vec()))
+        );
+        assert_eq!(
+            replied!(Ok::<_, String>(Some(Json(1.5)))).ok(),
+            Some(Some(b"1.5".to_vec()))
+        );
     }
 
     #[test]
     fn a_reply_keeps_its_headers() {
         let reply = Reply::new(&Json(7)).map(|reply| reply.header("Unit", "km"));
         let sent: Handled = (|| Returned(Returned(reply).result()?).reply())();
-        assert!(matches!(sent, Ok(Some(reply)) if reply.headers == [("Unit".to_owned(), "km".to_owned())]));
+        assert!(
+            matches!(sent, Ok(Some(reply)) if reply.headers == [("Unit".to_owned(), "km".to_owned())])
+        );
     }
 
     #[test]
     fn errors_of_every_kind_become_the_sdks() {
-        assert!(replied!(Err::<(), _>(Error::reject("never"))).is_err_and(|error| error.is_reject()));
+        assert!(
+            replied!(Err::<(), _>(Error::reject("never"))).is_err_and(|error| error.is_reject())
+        );
         assert!(replied!(Err::<(), _>("later")).is_err_and(|error| !error.is_reject()));
         assert!(replied!(Err::<u8, _>(CallError::Timeout)).is_err_and(|error| !error.is_reject()));
         let boxed: Box<dyn StdError + Send + Sync> = "later".into();
-        assert!(replied!(Err::<Option<u8>, _>(boxed)).is_err_and(|error| error.to_string() == "later"));
+        assert!(
+            replied!(Err::<Option<u8>, _>(boxed)).is_err_and(|error| error.to_string() == "later")
+        );
     }
 
     #[test]
     fn parameters_are_the_payload_and_the_message() {
         let message = message("41");
         assert_eq!(argument::<Json<u8>>(&message).ok(), Some(Json(41)));
-        assert_eq!(argument::<&Message>(&message).ok().map(|message| &*message.subject), Some("orders.new"));
+        assert_eq!(
+            argument::<&Message>(&message)
+                .ok()
+                .map(|message| &*message.subject),
+            Some("orders.new")
+        );
     }
 
     #[test]

@@ -87,6 +87,10 @@ impl<'a> Publish<'a> {
     /// # Errors
     /// Those of [`publish`], and [`CallError::Conflict`].
     pub fn send(self, value: &(impl Encode + ?Sized)) -> Result<Ack, CallError> {
-        Ok(wit::publish(self.subject, &value.encode()?, Some(&self.options))?)
+        Ok(wit::publish(
+            self.subject,
+            &value.encode()?,
+            Some(&self.options),
+        )?)
     }
 }

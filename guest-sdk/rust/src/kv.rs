@@ -110,7 +110,10 @@ impl Bucket {
     }
 
     /// The value of a key with its revision, if it has one.
-    pub fn get_entry<T: for<'a> Decode<'a>>(&self, key: &str) -> Result<Option<Entry<T>>, CallError> {
+    pub fn get_entry<T: for<'a> Decode<'a>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<Entry<T>>, CallError> {
         self.0.get_entry(key)?.map(Entry::read).transpose()
     }
 
@@ -145,12 +148,21 @@ impl Bucket {
     }
 
     /// Sets a value only if the key has one; none if it has not.
-    pub fn replace(&self, key: &str, value: &(impl Encode + ?Sized)) -> Result<Option<u64>, CallError> {
+    pub fn replace(
+        &self,
+        key: &str,
+        value: &(impl Encode + ?Sized),
+    ) -> Result<Option<u64>, CallError> {
         Ok(self.0.replace(key, &value.encode()?)?)
     }
 
     /// Sets a value only if the key is at this revision; otherwise [`CallError::Conflict`].
-    pub fn update(&self, key: &str, value: &(impl Encode + ?Sized), revision: u64) -> Result<u64, CallError> {
+    pub fn update(
+        &self,
+        key: &str,
+        value: &(impl Encode + ?Sized),
+        revision: u64,
+    ) -> Result<u64, CallError> {
         Ok(self.0.update(key, &value.encode()?, revision)?)
     }
 
@@ -167,8 +179,13 @@ impl Bucket {
     {
         // Ends: a conflict means that another writer got on, and the host limits a message's time.
         loop {
-            let (value, revision) = self.get_entry(key)?.map(|entry| (entry.value, entry.revision)).unzip();
-            let Some(value) = change(value) else { return Ok(false) };
+            let (value, revision) = self
+                .get_entry(key)?
+                .map(|entry| (entry.value, entry.revision))
+                .unzip();
+            let Some(value) = change(value) else {
+                return Ok(false);
+            };
             let written = match revision {
                 Some(revision) => self.update(key, &value, revision),
                 None => self.add(key, &value),

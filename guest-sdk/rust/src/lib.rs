@@ -43,14 +43,16 @@ pub use codec::{Decode, Encode, Json, Msgpack, Raw, Serializer, serializer};
 pub use error::{CallError, CodecError, Error, Result};
 pub use lifecycle::Lifecycle;
 pub use message::{Delivery, FromMessage, Headers, IntoReply, Message, Reply};
-pub use pubsub::{Publish, Request, Subscription, publish, publish_raw, request, subscribe, unsubscribe};
+pub use pubsub::{
+    Publish, Request, Subscription, publish, publish_raw, request, subscribe, unsubscribe,
+};
 pub use wharf_guest_macros::{handler, lifecycle};
 
 /// What most guests use.
 pub mod prelude {
     pub use crate::{
-        CallError, Error, Json, Lifecycle, Message, Msgpack, Raw, Reply, Result, config, jetstream, kv, log,
-        publish, publish_raw, request, subscribe, unsubscribe,
+        CallError, Error, Json, Lifecycle, Message, Msgpack, Raw, Reply, Result, config, jetstream,
+        kv, log, publish, publish_raw, request, subscribe, unsubscribe,
     };
 }
 

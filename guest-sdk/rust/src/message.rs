@@ -28,14 +28,28 @@ pub struct Message {
 
 impl Message {
     pub(crate) fn new(message: types::Message, delivery: Option<Delivery>) -> Self {
-        let types::Message { subject, reply_to, headers, payload } = message;
-        Self { subject, reply_to, headers, payload, delivery }
+        let types::Message {
+            subject,
+            reply_to,
+            headers,
+            payload,
+        } = message;
+        Self {
+            subject,
+            reply_to,
+            headers,
+            payload,
+            delivery,
+        }
     }
 
     /// The first value of a header field. Case matters, as everywhere in NATS.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The payload as a value.
@@ -92,7 +106,10 @@ impl Reply {
     /// # Errors
     /// If the value cannot be written.
     pub fn new(value: &(impl Encode + ?Sized)) -> Result<Self, CallError> {
-        Ok(Self { headers: Headers::new(), payload: value.encode()?.into_owned() })
+        Ok(Self {
+            headers: Headers::new(),
+            payload: value.encode()?.into_owned(),
+        })
     }
 
     /// Adds a header field.

@@ -75,7 +75,11 @@ pub struct Publish<'a> {
 impl<'a> Publish<'a> {
     /// A message to this subject.
     pub fn to(subject: &'a str) -> Self {
-        let options = wit::PublishOptions { headers: Headers::new(), reply_to: None, ignore_prefix: false };
+        let options = wit::PublishOptions {
+            headers: Headers::new(),
+            reply_to: None,
+            ignore_prefix: false,
+        };
         Self { subject, options }
     }
 
@@ -102,7 +106,11 @@ impl<'a> Publish<'a> {
     /// # Errors
     /// Those of [`publish`].
     pub fn send(self, value: &(impl Encode + ?Sized)) -> Result<(), CallError> {
-        Ok(wit::publish(self.subject, &value.encode()?, Some(&self.options))?)
+        Ok(wit::publish(
+            self.subject,
+            &value.encode()?,
+            Some(&self.options),
+        )?)
     }
 }
 
@@ -117,7 +125,11 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// A request to this subject.
     pub fn to(subject: &'a str) -> Self {
-        let options = wit::RequestOptions { headers: Headers::new(), timeout_ms: None, ignore_prefix: false };
+        let options = wit::RequestOptions {
+            headers: Headers::new(),
+            timeout_ms: None,
+            ignore_prefix: false,
+        };
         Self { subject, options }
     }
 
@@ -143,13 +155,19 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// Those of [`request`].
-    pub fn send<R: for<'r> FromMessage<'r>>(self, value: &(impl Encode + ?Sized)) -> Result<R, CallError> {
+    pub fn send<R: for<'r> FromMessage<'r>>(
+        self,
+        value: &(impl Encode + ?Sized),
+    ) -> Result<R, CallError> {
         let reply = wit::request(self.subject, &value.encode()?, Some(&self.options))?;
         let reply = Message::new(reply, None);
         match reply.header(SERVICE_ERROR) {
             None => R::from_message(&reply),
             Some(message) => Err(CallError::Service {
-                code: reply.header(SERVICE_ERROR_CODE).unwrap_or_default().to_owned(),
+                code: reply
+                    .header(SERVICE_ERROR_CODE)
+                    .unwrap_or_default()
+                    .to_owned(),
                 message: message.to_owned(),
             }),
         }
@@ -167,7 +185,13 @@ pub struct Subscription<'a> {
 impl<'a> Subscription<'a> {
     /// A subscription to this subject.
     pub fn to(subject: &'a str) -> Self {
-        Self { subject, options: wit::SubscribeOptions { queue: None, ignore_prefix: false } }
+        Self {
+            subject,
+            options: wit::SubscribeOptions {
+                queue: None,
+                ignore_prefix: false,
+            },
+        }
     }
 
     /// Shares the messages with the other members of this queue group.

@@ -46,7 +46,9 @@ pub const SERVICE: &str = "wharf";
 pub const ROOT: &str = "wharf.admin";
 
 /// What a host can be told.
-pub const VERBS: [&str; 8] = ["list", "show", "load", "replace", "unload", "promote", "abandon", "drain"];
+pub const VERBS: [&str; 8] = [
+    "list", "show", "load", "replace", "unload", "promote", "abandon", "drain",
+];
 
 /// Where a host is told something.
 #[must_use]

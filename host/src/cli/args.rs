@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use wharf::config::{
-    BucketAccess, ComponentSource, SubjectGrant, SubscriptionSettings, parse_bucket_grant, parse_duration,
-    parse_grant, parse_guest_name, parse_host_name, parse_object, parse_queue, parse_subscription,
+    BucketAccess, ComponentSource, SubjectGrant, SubscriptionSettings, parse_bucket_grant,
+    parse_duration, parse_grant, parse_guest_name, parse_host_name, parse_object, parse_queue,
+    parse_subscription,
 };
 
 /// Runs sandboxed WebAssembly message handlers, guests, on NATS.
@@ -24,7 +25,13 @@ pub(crate) struct Args {
     pub(crate) verbose: u8,
 
     /// How log lines are written to stderr
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub(crate) log_format: LogFormat,
 }
 
@@ -355,7 +362,9 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     match key {
         "" => Err("expected KEY=VALUE".to_owned()),
-        _ if key.starts_with("wharf.") => Err("keys that begin with \"wharf.\" are the host's".to_owned()),
+        _ if key.starts_with("wharf.") => {
+            Err("keys that begin with \"wharf.\" are the host's".to_owned())
+        }
         _ => Ok((key.to_owned(), value.to_owned())),
     }
 }

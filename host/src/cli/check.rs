@@ -31,7 +31,13 @@ impl From<Problem> for Row {
             Place::InFile { path, line, column } => (Some(path), Some(line), Some(column), None),
             Place::Variable(name) => (None, None, None, Some(name)),
         };
-        Self { file, line, column, variable, message: problem.message }
+        Self {
+            file,
+            line,
+            column,
+            variable,
+            message: problem.message,
+        }
     }
 }
 
@@ -55,14 +61,25 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let (config, mut problems) = sources::read(file, &args.sources)?;
     problems.extend(component_problems(&config));
     problems.sort();
-    let exit = if problems.is_empty() { Exit::Done } else { Exit::Usage };
+    let exit = if problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Usage
+    };
     let guests: Vec<String> = config.guests.keys().cloned().collect();
-    let mut not_looked_into: Vec<String> = on_servers(&config).map(|(name, _)| name.clone()).collect();
+    let mut not_looked_into: Vec<String> =
+        on_servers(&config).map(|(name, _)| name.clone()).collect();
     not_looked_into.dedup();
     if args.json {
         let ok = problems.is_empty();
         let problems = problems.into_iter().map(Row::from).collect();
-        output::json(&Report { ok, guests, not_looked_into, problems }).map_err(anyhow::Error::from)?;
+        output::json(&Report {
+            ok,
+            guests,
+            not_looked_into,
+            problems,
+        })
+        .map_err(anyhow::Error::from)?;
     } else {
         on_servers(&config).for_each(|(name, component)| {
             output::say(&format!(
@@ -92,8 +109,10 @@ fn tell(guests: &[String], problems: &[Problem]) {
 
 /// The components that are objects, each with its guest's name.
 fn on_servers(config: &Config) -> impl Iterator<Item = (&String, &ComponentSource)> {
-    let components =
-        config.guests.iter().flat_map(|(name, guest)| guest.components().map(move |one| (name, one)));
+    let components = config
+        .guests
+        .iter()
+        .flat_map(|(name, guest)| guest.components().map(move |one| (name, one)));
     components.filter(|(_, component)| matches!(component, ComponentSource::Object { .. }))
 }
 
@@ -110,12 +129,16 @@ pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
         ];
         for (component, place, what) in named {
             // An object is the server's, which is not asked.
-            let (Some(ComponentSource::File(file)), Some(place)) = (component, place) else { continue };
+            let (Some(ComponentSource::File(file)), Some(place)) = (component, place) else {
+                continue;
+            };
             // It was named wrongly, which has been said.
             if file.as_os_str().is_empty() {
                 continue;
             }
-            let wrong = seen.entry(file).or_insert_with(|| what_is_wrong(file, cache));
+            let wrong = seen
+                .entry(file)
+                .or_insert_with(|| what_is_wrong(file, cache));
             let problem = |message: &String| Problem {
                 place: place.clone(),
                 message: format!("guest {name:?}: {what}{message}"),

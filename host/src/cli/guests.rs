@@ -29,7 +29,13 @@ pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
     } else {
         let cells = rows.into_iter().map(|row| {
             let admin = if row.admin { "yes" } else { "no" };
-            [row.host, row.version, row.guests.to_string(), admin.to_owned(), row.id]
+            [
+                row.host,
+                row.version,
+                row.guests.to_string(),
+                admin.to_owned(),
+                row.id,
+            ]
         });
         print_table(["HOST", "VERSION", "GUESTS", "ADMIN", "ID"], cells)?;
     }
@@ -60,8 +66,15 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     })?;
     // What one host does not tell must not hide what the others do.
     let (answers, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    let exit = if failures.is_empty() { Exit::Done } else { Exit::Failed };
-    failures.into_iter().filter_map(Result::err).for_each(|error| output::error(&Failure::Runtime(error)));
+    let exit = if failures.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    failures
+        .into_iter()
+        .filter_map(Result::err)
+        .for_each(|error| output::error(&Failure::Runtime(error)));
     let all: Vec<Guests> = answers.into_iter().flatten().collect();
     if args.asking.json {
         print_json(&json!({ "hosts": all }))?;
@@ -76,18 +89,35 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
 fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
     let cells = all.into_iter().flat_map(|Guests { host, guests }| {
         guests.into_iter().flat_map(move |guest| {
-            let canary = guest.canary.as_ref().map(|canary| canary_cells(&host, &guest.name, canary));
+            let canary = guest
+                .canary
+                .as_ref()
+                .map(|canary| canary_cells(&host, &guest.name, canary));
             std::iter::once(guest_cells(&host, &guest)).chain(canary)
         })
     });
-    let heads =
-        ["HOST", "GUEST", "VERSION", "QUEUED", "IN HAND", "HANDLED", "FAILED", "DROPPED", "COMPONENT"];
+    let heads = [
+        "HOST",
+        "GUEST",
+        "VERSION",
+        "QUEUED",
+        "IN HAND",
+        "HANDLED",
+        "FAILED",
+        "DROPPED",
+        "COMPONENT",
+    ];
     print_table(heads, cells)
 }
 
 /// The canary's messages are among them.
 fn guest_cells(host: &str, guest: &Guest) -> [String; 9] {
-    let count = |names: &[&str]| names.iter().filter_map(|name| guest.stats.get(*name)).sum::<u64>();
+    let count = |names: &[&str]| {
+        names
+            .iter()
+            .filter_map(|name| guest.stats.get(*name))
+            .sum::<u64>()
+    };
     let failed = count(&["retried", "rejected", "trapped", "timed_out", "not_started"]);
     [
         host.to_owned(),
@@ -123,16 +153,38 @@ fn per_cent(part: f64) -> String {
 fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
     let details: Details = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
-        Ok(hosts.tell(&host, "show", &Named { guest: args.guest.clone() }).await?)
+        Ok(hosts
+            .tell(
+                &host,
+                "show",
+                &Named {
+                    guest: args.guest.clone(),
+                },
+            )
+            .await?)
     })?;
     if args.asking.json {
         print_json(&details)?;
         return Ok(Exit::Done);
     }
-    let Details { host, guest, subscribe, may_subscribe, publish, request, buckets, .. } = details;
-    let buckets: Vec<_> = buckets.iter().map(|(name, access)| format!("{name} ({access})")).collect();
+    let Details {
+        host,
+        guest,
+        subscribe,
+        may_subscribe,
+        publish,
+        request,
+        buckets,
+        ..
+    } = details;
+    let buckets: Vec<_> = buckets
+        .iter()
+        .map(|(name, access)| format!("{name} ({access})"))
+        .collect();
     let happened = guest.stats.iter().filter(|(_, count)| **count > 0);
-    let stats: Vec<_> = happened.map(|(name, count)| format!("{name} {count}")).collect();
+    let stats: Vec<_> = happened
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     let rows = [
         ("host", host),
         ("guest", guest.name),
@@ -149,8 +201,18 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
         ("queued", guest.queued.to_string()),
         ("in hand", guest.in_hand.to_string()),
         ("so far", stats.join(", ")),
-        ("canary", guest.canary.as_ref().map(canary_in_words).unwrap_or_default()),
-        ("canary taken out", guest.canary_taken_out.unwrap_or_default()),
+        (
+            "canary",
+            guest
+                .canary
+                .as_ref()
+                .map(canary_in_words)
+                .unwrap_or_default(),
+        ),
+        (
+            "canary taken out",
+            guest.canary_taken_out.unwrap_or_default(),
+        ),
     ];
     let mut text = String::new();
     for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -161,7 +223,15 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
 }
 
 fn canary_in_words(canary: &Canary) -> String {
-    let Canary { component, version, handled, failed, recently_failed, window, .. } = canary;
+    let Canary {
+        component,
+        version,
+        handled,
+        failed,
+        recently_failed,
+        window,
+        ..
+    } = canary;
     format!(
         "version {version}, {component}, with {} of the messages: {handled} handled, {failed} failed; of the last {window} \
          {recently_failed}, and {} may",
@@ -174,7 +244,10 @@ fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
     let settings = read(&args.file)?;
     let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
-        let change = Change { guest: args.guest.clone(), settings };
+        let change = Change {
+            guest: args.guest.clone(),
+            settings,
+        };
         let ended = hosts.tell(&host, verb, &change).await?;
         Ok((host, ended))
     })?;
@@ -184,24 +257,48 @@ fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
 fn tell_of_one(verb: &str, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
     let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
-        let ended = hosts.tell(&host, verb, &Named { guest: args.guest.clone() }).await?;
+        let ended = hosts
+            .tell(
+                &host,
+                verb,
+                &Named {
+                    guest: args.guest.clone(),
+                },
+            )
+            .await?;
         Ok((host, ended))
     })?;
     tell(args.asking.json, &host, &args.guest, done, &ended)
 }
 
 /// Says how a change ended. It was made, but messages may have been lost with the old version.
-fn tell(as_json: bool, host: &str, guest: &str, done: &str, ended: &Ended) -> Result<Exit, Failure> {
+fn tell(
+    as_json: bool,
+    host: &str,
+    guest: &str,
+    done: &str,
+    ended: &Ended,
+) -> Result<Exit, Failure> {
     if as_json {
-        let Ended { finished, abandoned, problems } = ended;
+        let Ended {
+            finished,
+            abandoned,
+            problems,
+        } = ended;
         print_json(&json!({
             "host": host, "guest": guest, "done": done,
             "finished": finished, "abandoned": abandoned, "problems": problems,
         }))?;
     } else {
-        ended.problems.iter().for_each(|problem| output::say_bad("problem:", problem));
+        ended
+            .problems
+            .iter()
+            .for_each(|problem| output::say_bad("problem:", problem));
         if ended.abandoned > 0 {
-            output::say_bad("problem:", &format!("{} messages were not handled in time", ended.abandoned));
+            output::say_bad(
+                "problem:",
+                &format!("{} messages were not handled in time", ended.abandoned),
+            );
         }
         output::say_good(&format!("{done}:"), &format!("{guest} on {host}"));
     }
@@ -213,12 +310,20 @@ fn tell(as_json: bool, host: &str, guest: &str, done: &str, ended: &Ended) -> Re
 fn read(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().lock().take(MOST_BYTES + 1).read_to_string(&mut text)
+        std::io::stdin()
+            .lock()
+            .take(MOST_BYTES + 1)
+            .read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_string(&mut text))
+        std::fs::File::open(file)
+            .and_then(|opened| opened.take(MOST_BYTES + 1).read_to_string(&mut text))
     };
     let bytes = read.with_context(|| format!("cannot read {}", file.display()))?;
-    ensure!(bytes as u64 <= MOST_BYTES, "{} is larger than {MOST_BYTES} bytes", file.display());
+    ensure!(
+        bytes as u64 <= MOST_BYTES,
+        "{} is larger than {MOST_BYTES} bytes",
+        file.display()
+    );
     Ok(text)
 }
 
@@ -230,12 +335,21 @@ fn print_table<const N: usize>(
     heads: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> anyhow::Result<()> {
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
-    let widths: [usize; N] =
-        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default());
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let widths: [usize; N] = std::array::from_fn(|at| {
+        rows.iter()
+            .map(|row| row[at].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
         writeln!(text, "{}", line.trim_end())?;
     }

@@ -58,13 +58,22 @@ impl Hosts {
         errand: impl AsyncFnOnce(&Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let settings = sources::client(&args.sources, args.timeout)?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start")?;
         runtime.block_on(async {
             let connector = sources::connect(settings).await?;
-            let hosts = Self { connector, timeout: args.timeout };
+            let hosts = Self {
+                connector,
+                timeout: args.timeout,
+            };
             let done = errand(&hosts).await;
-            let drained = hosts.connector.drain().await.context("cannot end the connection in order");
+            let drained = hosts
+                .connector
+                .drain()
+                .await
+                .context("cannot end the connection in order");
             done.and_then(|done| Ok(drained.map(|_| done)?))
         })
     }
@@ -73,9 +82,15 @@ impl Hosts {
     pub(super) async fn all(&self) -> anyhow::Result<Vec<HostRow>> {
         let client = self.connector.client();
         let inbox = client.new_inbox();
-        let mut replies = client.subscribe(inbox.clone()).await.context("cannot listen to replies")?;
+        let mut replies = client
+            .subscribe(inbox.clone())
+            .await
+            .context("cannot listen to replies")?;
         let asked = format!("$SRV.PING.{SERVICE}");
-        client.publish_with_reply(asked.clone(), inbox, "".into()).await.context("cannot ask")?;
+        client
+            .publish_with_reply(asked.clone(), inbox, "".into())
+            .await
+            .context("cannot ask")?;
         client.flush().await.context("cannot ask")?;
         let end = Instant::now() + self.timeout;
         let mut quiet_at = end;
@@ -89,7 +104,10 @@ impl Hosts {
         }
         // Without a reply it may be that the server lets nobody ask: it says so only by the way.
         let may_ask = !rows.is_empty() || self.connector.counters().server_errors == 0;
-        ensure!(may_ask, "the server refused to let this user ask on {asked}");
+        ensure!(
+            may_ask,
+            "the server refused to let this user ask on {asked}"
+        );
         rows.sort();
         Ok(rows)
     }
@@ -102,9 +120,10 @@ impl Hosts {
         let mut hosts: Vec<_> = self.taking_orders().await?;
         match hosts.len() {
             1 => Ok(hosts.remove(0)),
-            0 => {
-                Err(anyhow!("no host takes orders: it needs [admin] enabled = true in its wharf.toml").into())
-            }
+            0 => Err(anyhow!(
+                "no host takes orders: it needs [admin] enabled = true in its wharf.toml"
+            )
+            .into()),
             _ => Err(Failure::usage(format!(
                 "several hosts take orders, name one by --host: {}",
                 hosts.join(", ")
@@ -114,7 +133,13 @@ impl Hosts {
 
     /// The names of the hosts that take orders.
     pub(super) async fn taking_orders(&self) -> anyhow::Result<Vec<String>> {
-        Ok(self.all().await?.into_iter().filter(|row| row.admin).map(|row| row.host).collect())
+        Ok(self
+            .all()
+            .await?
+            .into_iter()
+            .filter(|row| row.admin)
+            .map(|row| row.host)
+            .collect())
     }
 
     /// Tells a host something, and returns its answer.
@@ -125,8 +150,15 @@ impl Hosts {
         what: &impl Serialize,
     ) -> anyhow::Result<T> {
         let payload = serde_json::to_vec(what)?;
-        let request = Request::new().payload(payload.into()).timeout(Some(self.timeout));
-        let reply = match self.connector.client().send_request(subject(host, verb), request).await {
+        let request = Request::new()
+            .payload(payload.into())
+            .timeout(Some(self.timeout));
+        let reply = match self
+            .connector
+            .client()
+            .send_request(subject(host, verb), request)
+            .await
+        {
             Ok(reply) => reply,
             Err(error) => match error.kind() {
                 RequestErrorKind::NoResponders => {
@@ -142,8 +174,10 @@ impl Hosts {
                 _ => return Err(anyhow!(error).context("cannot send the request")),
             },
         };
-        let is_refused =
-            reply.headers.as_ref().is_some_and(|all| all.get("Nats-Service-Error-Code").is_some());
+        let is_refused = reply
+            .headers
+            .as_ref()
+            .is_some_and(|all| all.get("Nats-Service-Error-Code").is_some());
         if is_refused {
             let refused: Refused =
                 serde_json::from_slice(&reply.payload).context("the answer cannot be read")?;
@@ -154,7 +188,21 @@ impl Hosts {
 }
 
 fn row(reply: &Message) -> anyhow::Result<HostRow> {
-    let Pong { id, version, metadata } = serde_json::from_slice(&reply.payload)?;
-    let Metadata { host, guests, admin } = metadata;
-    Ok(HostRow { host, id, version, guests: guests.parse()?, admin: admin.parse()? })
+    let Pong {
+        id,
+        version,
+        metadata,
+    } = serde_json::from_slice(&reply.payload)?;
+    let Metadata {
+        host,
+        guests,
+        admin,
+    } = metadata;
+    Ok(HostRow {
+        host,
+        id,
+        version,
+        guests: guests.parse()?,
+        admin: admin.parse()?,
+    })
 }

@@ -20,17 +20,32 @@ const WORDS: [(&str, &str); 18] = [
         "wharf:nats/pubsub",
         "publishes, requests, subscribes; granted by `publish`, `request`, `may_subscribe`",
     ),
-    ("wharf:nats/jetstream", "stores messages in streams; granted by `publish`"),
-    ("wharf:nats/keyvalue", "keeps values in buckets; granted by `buckets`"),
+    (
+        "wharf:nats/jetstream",
+        "stores messages in streams; granted by `publish`",
+    ),
+    (
+        "wharf:nats/keyvalue",
+        "keeps values in buckets; granted by `buckets`",
+    ),
     ("wharf:nats/types", "the types of the others"),
     ("wharf:nats/handler", "handles messages"),
-    ("wharf:nats/lifecycle", "is told when it goes into and out of service"),
+    (
+        "wharf:nats/lifecycle",
+        "is told when it goes into and out of service",
+    ),
     ("wasi:config/", "reads its settings; set by `config`"),
-    ("wasi:cli/environment", "reads its environment; set by `env`"),
+    (
+        "wasi:cli/environment",
+        "reads its environment; set by `env`",
+    ),
     ("wasi:cli/stdin", "there, and empty"),
     ("wasi:cli/std", "its output becomes log lines"),
     ("wasi:cli/", "a program's surroundings"),
-    ("wasi:filesystem/", "files, in the directories granted by `dirs`"),
+    (
+        "wasi:filesystem/",
+        "files, in the directories granted by `dirs`",
+    ),
     ("wasi:clocks/", "clocks"),
     ("wasi:random/", "random numbers"),
     ("wasi:io/", "streams, for the other interfaces"),
@@ -52,7 +67,10 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
 }
 
 fn in_words(file: &str, inspection: &Inspection) -> String {
-    let mut text = format!("{TITLE}{file}{TITLE:#}: a component of {}\n", size(inspection.size_bytes));
+    let mut text = format!(
+        "{TITLE}{file}{TITLE:#}: a component of {}\n",
+        size(inspection.size_bytes)
+    );
     let width = inspection
         .imports
         .iter()
@@ -63,8 +81,18 @@ fn in_words(file: &str, inspection: &Inspection) -> String {
     let width = width.unwrap_or_default();
     section(&mut text, "imports");
     for import in &inspection.imports {
-        let words = if import.offered { words(&import.name) } else { "not offered by this host" };
-        line(&mut text, &import.name, width, if import.offered { GOOD } else { BAD }, words);
+        let words = if import.offered {
+            words(&import.name)
+        } else {
+            "not offered by this host"
+        };
+        line(
+            &mut text,
+            &import.name,
+            width,
+            if import.offered { GOOD } else { BAD },
+            words,
+        );
     }
     section(&mut text, "exports");
     for export in &inspection.exports {
@@ -85,12 +113,18 @@ fn line(text: &mut String, name: &str, width: usize, style: Style, words: &str) 
 }
 
 fn words(name: &str) -> &'static str {
-    WORDS.iter().find(|(start, _)| name.starts_with(start)).map_or("", |(_, words)| words)
+    WORDS
+        .iter()
+        .find(|(start, _)| name.starts_with(start))
+        .map_or("", |(_, words)| words)
 }
 
 fn verdict(text: &mut String, inspection: &Inspection) {
     let _ = match inspection.world {
-        Some(world) => writeln!(text, "{GOOD}It fits the world `{world}`{GOOD:#}: `wharf run` can run it."),
+        Some(world) => writeln!(
+            text,
+            "{GOOD}It fits the world `{world}`{GOOD:#}: `wharf run` can run it."
+        ),
         None => writeln!(text, "{BAD}It is no guest of this host:{BAD:#}"),
     };
     for problem in &inspection.problems {

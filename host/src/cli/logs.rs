@@ -11,13 +11,18 @@ const VARIABLE: &str = "WHARF_LOG";
 
 /// Begins to write log lines.
 pub(super) fn start(args: &Args) -> Result<(), Failure> {
-    let logs = tracing_subscriber::fmt().with_env_filter(filter(args)?).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter(args)?)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Text => {
             // As all other output does: NO_COLOR and CLICOLOR_FORCE are heard.
-            let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-            logs.with_target(false).with_ansi(colours && std::io::stderr().is_terminal()).init();
+            let colours =
+                anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+            logs.with_target(false)
+                .with_ansi(colours && std::io::stderr().is_terminal())
+                .init();
         }
     }
     Ok(())
@@ -25,8 +30,9 @@ pub(super) fn start(args: &Args) -> Result<(), Failure> {
 
 fn filter(args: &Args) -> Result<EnvFilter, Failure> {
     if let Some(directives) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        let directives =
-            directives.to_str().ok_or_else(|| Failure::usage(format!("{VARIABLE} is not UTF-8")))?;
+        let directives = directives
+            .to_str()
+            .ok_or_else(|| Failure::usage(format!("{VARIABLE} is not UTF-8")))?;
         return EnvFilter::try_new(directives)
             .map_err(|error| Failure::usage(format!("{VARIABLE}: {error}")));
     }

@@ -30,9 +30,10 @@ pub(super) fn say_bad(word: &str, rest: &str) {
 /// Says why the command failed, with every cause.
 pub(super) fn error(failure: &Failure) {
     match failure {
-        Failure::Config(errors) => {
-            errors.0.iter().for_each(|problem| say_bad("error:", &problem.to_string()))
-        }
+        Failure::Config(errors) => errors
+            .0
+            .iter()
+            .for_each(|problem| say_bad("error:", &problem.to_string())),
         Failure::Usage(error) | Failure::Runtime(error) => say_bad("error:", &format!("{error:#}")),
     }
 }
@@ -55,7 +56,10 @@ impl Voice {
         match (self.0, failure) {
             (LogFormat::Text, _) => error(failure),
             (LogFormat::Json, Failure::Config(errors)) => {
-                errors.0.iter().for_each(|problem| tracing::error!("{problem}"));
+                errors
+                    .0
+                    .iter()
+                    .for_each(|problem| tracing::error!("{problem}"));
             }
             (LogFormat::Json, Failure::Usage(error) | Failure::Runtime(error)) => {
                 tracing::error!("{error:#}")

@@ -26,12 +26,17 @@ pub(super) fn push(args: &PushArgs) -> Result<Exit, Failure> {
     let bytes = std::fs::read(&args.component)
         .with_context(|| format!("cannot read {}", args.component.display()))?;
     let settings = sources::client(&args.sources, Duration::MAX)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     Ok(runtime.block_on(async {
         let connector = sources::connect(settings).await?;
         let pushed = upload(&connector, args, &bytes).await;
-        let drained = connector.drain().await.context("cannot end the connection in order");
+        let drained = connector
+            .drain()
+            .await
+            .context("cannot end the connection in order");
         let pushed = pushed.with_context(|| format!("cannot push to {}", target(args)))?;
         drained?;
         tell(args, &pushed)
@@ -40,12 +45,16 @@ pub(super) fn push(args: &PushArgs) -> Result<Exit, Failure> {
 
 /// What is no guest would be refused by every host that follows the object.
 fn check(component: &Path) -> Result<(), Failure> {
-    let inspection = wharf::inspect(component, None).map_err(|error| Failure::Usage(error.into()))?;
+    let inspection =
+        wharf::inspect(component, None).map_err(|error| Failure::Usage(error.into()))?;
     if inspection.problems.is_empty() {
         return Ok(());
     }
     let problems = inspection.problems.join("; ");
-    Err(Failure::usage(format!("not pushed: {} is no guest: {problems}", component.display())))
+    Err(Failure::usage(format!(
+        "not pushed: {} is no guest: {problems}",
+        component.display()
+    )))
 }
 
 fn target(args: &PushArgs) -> String {
@@ -53,7 +62,11 @@ fn target(args: &PushArgs) -> String {
     format!("nats://{bucket}/{name}")
 }
 
-async fn upload(connector: &Connector, args: &PushArgs, bytes: &[u8]) -> anyhow::Result<ObjectInfo> {
+async fn upload(
+    connector: &Connector,
+    args: &PushArgs,
+    bytes: &[u8],
+) -> anyhow::Result<ObjectInfo> {
     let (bucket, name) = &args.object;
     let store = open(&connector.jetstream(), bucket).await?;
     let most = connector.client().server_info().max_payload;
@@ -62,7 +75,10 @@ async fn upload(connector: &Connector, args: &PushArgs, bytes: &[u8]) -> anyhow:
         chunk_size: Some(if most == 0 { PIECE } else { PIECE.min(most) }),
         ..ObjectMetadata::default()
     };
-    let mut reader = Shown { left: bytes, bar: bar(bytes.len())? };
+    let mut reader = Shown {
+        left: bytes,
+        bar: bar(bytes.len())?,
+    };
     let pushed = store.put(object, &mut reader).await;
     reader.bar.finish_and_clear();
     pushed.map_err(|error| anyhow!("{error}; the object is as it was before"))
@@ -74,7 +90,10 @@ async fn open(jetstream: &jetstream::Context, bucket: &str) -> anyhow::Result<Ob
         return Ok(store);
     }
     // Whatever kept it from being opened keeps it from being made, unless it was only not there.
-    let config = object_store::Config { bucket: bucket.to_owned(), ..object_store::Config::default() };
+    let config = object_store::Config {
+        bucket: bucket.to_owned(),
+        ..object_store::Config::default()
+    };
     let made = jetstream.create_object_store(config).await;
     let made = made.map_err(|error| {
         let hint = "the server needs JetStream, and this user must be let at the stream";
@@ -118,7 +137,10 @@ fn tell(args: &PushArgs, pushed: &ObjectInfo) -> anyhow::Result<Exit> {
         output::json(&serde_json::json!({ "object": object, "bytes": bytes, "digest": digest }))?;
     } else {
         let size = bytesize::ByteSize(pushed.size as u64).display().iec();
-        output::say_good("pushed", &format!("{} ({size}) to {}", args.component.display(), target(args)));
+        output::say_good(
+            "pushed",
+            &format!("{} ({size}) to {}", args.component.display(), target(args)),
+        );
         output::text(&format!("{digest}\n"))?;
     }
     Ok(Exit::Done)

@@ -34,7 +34,10 @@ impl Origin {
     fn new(args: RunArgs) -> Result<Self, Failure> {
         let file = match args.component {
             Some(_) => None,
-            None => Some(sources::config_file(&args.sources).ok_or_else(|| Failure::usage(NOTHING_TO_RUN))?),
+            None => Some(
+                sources::config_file(&args.sources)
+                    .ok_or_else(|| Failure::usage(NOTHING_TO_RUN))?,
+            ),
         };
         Ok(Self { args, file })
     }
@@ -42,12 +45,15 @@ impl Origin {
     fn read(&self) -> Result<Config, Failure> {
         let mut config = sources::load(self.file.clone(), &self.args.sources)?;
         if let Some(component) = &self.args.component {
-            config.guests.extend([sources::guest(component, self.args.guest.clone())]);
+            config
+                .guests
+                .extend([sources::guest(component, self.args.guest.clone())]);
         }
         match &self.file {
-            Some(file) if config.guests.is_empty() => {
-                Err(Failure::usage(format!("nothing to run: {} has no [guests.NAME]", file.display())))
-            }
+            Some(file) if config.guests.is_empty() => Err(Failure::usage(format!(
+                "nothing to run: {} has no [guests.NAME]",
+                file.display()
+            ))),
             _ => Ok(config),
         }
     }
@@ -77,9 +83,15 @@ impl Live {
             false => None,
         };
         let started = origin.read()?;
-        let mut live = Self { origin, files, started, voice };
+        let mut live = Self {
+            origin,
+            files,
+            started,
+            voice,
+        };
         let config = live.started.clone();
-        live.follow_components(&config).context("cannot follow the components' files")?;
+        live.follow_components(&config)
+            .context("cannot follow the components' files")?;
         Ok(live)
     }
 
@@ -98,7 +110,8 @@ impl Live {
                 () = changed(self.files.as_mut()) => "files have changed".to_owned(),
                 guest = pushed(objects.as_mut()) => format!("guest {guest:?} has a new version"),
             };
-            self.voice.say(&format!("{why}: reading the settings again"));
+            self.voice
+                .say(&format!("{why}: reading the settings again"));
             match self.apply(host).await {
                 Ok(applied) => self.tell(&applied),
                 Err(failure) => {
@@ -116,7 +129,8 @@ impl Live {
         }
         let config = self.origin.read()?;
         if let Err(error) = self.follow_components(&config) {
-            self.voice.say(&format!("some changes of files may be missed: {error}"));
+            self.voice
+                .say(&format!("some changes of files may be missed: {error}"));
         }
         match host.apply(config.guests.clone()).await {
             Ok(applied) => Ok((applied, self.outside_guests(&config))),
@@ -125,7 +139,9 @@ impl Live {
     }
 
     fn follow_components(&mut self, config: &Config) -> notify::Result<()> {
-        let Some(files) = &mut self.files else { return Ok(()) };
+        let Some(files) = &mut self.files else {
+            return Ok(());
+        };
         let named = config.guests.values().flat_map(GuestSettings::components);
         let components = named.filter_map(|component| match component {
             ComponentSource::File(path) => Some(path.clone()),
@@ -138,22 +154,32 @@ impl Live {
     fn outside_guests(&self, now: &Config) -> Vec<&'static str> {
         let then = &self.started;
         let changes = [
-            ("[nats]", then.nats != now.nats || then.own_server != now.own_server),
+            (
+                "[nats]",
+                then.nats != now.nats || then.own_server != now.own_server,
+            ),
             ("[host]", then.host != now.host),
             ("[http]", then.http != now.http),
             ("[otlp]", then.otlp != now.otlp),
             ("[buckets]", then.buckets != now.buckets),
         ];
-        changes.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
+        changes
+            .into_iter()
+            .filter_map(|(name, changed)| changed.then_some(name))
+            .collect()
     }
 
     fn tell(&self, (applied, restart): &(Applied, Vec<&'static str>)) {
-        applied.problems.iter().for_each(|problem| self.voice.say(&format!("while reloading: {problem}")));
+        applied
+            .problems
+            .iter()
+            .for_each(|problem| self.voice.say(&format!("while reloading: {problem}")));
         self.voice.say(&format!("reloaded: {}", in_words(applied)));
         if !restart.is_empty() {
             let what = restart.join(", ");
-            self.voice
-                .say(&format!("settings of {what} have changed since the start: restart to apply them"));
+            self.voice.say(&format!(
+                "settings of {what} have changed since the start: restart to apply them"
+            ));
         }
     }
 }
@@ -199,7 +225,11 @@ fn in_words(applied: &Applied) -> String {
         .filter(|(_, names)| !names.is_empty())
         .map(|(what, names)| format!("{what} {}", names.join(", ")))
         .collect();
-    if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") }
+    if said.is_empty() {
+        "nothing has changed".to_owned()
+    } else {
+        said.join("; ")
+    }
 }
 
 /// The signal that asks to read the settings again. One that comes while they are read is not forgotten.

@@ -17,8 +17,10 @@ use super::sources;
 pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure> {
     let voice = Voice(log_format);
     let live = Live::read(args, voice)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
     let exit = runtime.block_on(Running { voice }.run(live));
     // What has not ended by now was asked to leave at once.
     runtime.shutdown_background();
@@ -35,7 +37,12 @@ impl Running {
         let reload = Reload::listen().context("cannot listen to signals")?;
         let config = live.config().clone();
         let guests = count(config.guests.len(), "guest");
-        let servers: Vec<String> = config.nats.servers.iter().map(|server| redact_server(server)).collect();
+        let servers: Vec<String> = config
+            .nats
+            .servers
+            .iter()
+            .map(|server| redact_server(server))
+            .collect();
         let host = tokio::select! {
             started = self.start(config) => started?,
             name = signals.next() => {
@@ -43,8 +50,12 @@ impl Running {
                 return Ok(Exit::Failed);
             }
         };
-        let server = host.own_server().map_or_else(|| servers.join(","), |own| own.to_owned());
-        let http = host.http_address().map_or_else(String::new, |address| format!(", http://{address}"));
+        let server = host
+            .own_server()
+            .map_or_else(|| servers.join(","), |own| own.to_owned());
+        let http = host
+            .http_address()
+            .map_or_else(String::new, |address| format!(", http://{address}"));
         self.voice.say(&format!("ready: {guests}, {server}{http}"));
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
@@ -59,7 +70,9 @@ impl Running {
             never = live.keep(&host, reload) => match never {},
         };
         if let Some(reason) = &lost {
-            self.voice.error(&Failure::Runtime(anyhow!("the host cannot go on: {reason}")));
+            self.voice.error(&Failure::Runtime(anyhow!(
+                "the host cannot go on: {reason}"
+            )));
         }
         let report = tokio::select! {
             report = host.shutdown() => report,
@@ -68,13 +81,22 @@ impl Running {
                 return Ok(Exit::Failed);
             }
         };
-        report.problems.iter().for_each(|problem| self.voice.say(&format!("while stopping: {problem}")));
+        report
+            .problems
+            .iter()
+            .for_each(|problem| self.voice.say(&format!("while stopping: {problem}")));
         self.voice.say(&in_words(&report));
-        Ok(if lost.is_none() && report.is_clean() { Exit::Done } else { Exit::Failed })
+        Ok(if lost.is_none() && report.is_clean() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
     }
 
     async fn start(&self, config: Config) -> Result<Host, Failure> {
-        let own = config.own_server.then(|| sources::own_data(&config).to_owned());
+        let own = config
+            .own_server
+            .then(|| sources::own_data(&config).to_owned());
         let mut builder = Host::builder(config);
         if let Some(data) = own {
             let data_words = data.display();
@@ -88,10 +110,13 @@ impl Running {
             StartError::TooManyInstances { .. } => true,
             _ => false,
         };
-        builder.start().await.map_err(|error| match is_usage(&error) {
-            true => Failure::Usage(error.into()),
-            false => Failure::Runtime(error.into()),
-        })
+        builder
+            .start()
+            .await
+            .map_err(|error| match is_usage(&error) {
+                true => Failure::Usage(error.into()),
+                false => Failure::Runtime(error.into()),
+            })
     }
 }
 
@@ -105,7 +130,12 @@ fn is_no_guest(error: &GuestError) -> bool {
 }
 
 fn in_words(report: &DrainReport) -> String {
-    let DrainReport { finished, abandoned, returned, .. } = report;
+    let DrainReport {
+        finished,
+        abandoned,
+        returned,
+        ..
+    } = report;
     format!(
         "stopped: {} handled while stopping, {abandoned} abandoned, {returned} returned",
         count(*finished, "message")
@@ -125,7 +155,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// The name of the next one.

@@ -33,14 +33,28 @@ pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
     let headers = headers(&args.headers)?;
     let settings = sources::client(&args.sources, args.timeout)?;
     let payload = payload(args.payload.as_deref())?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let sending = Sending { subject, headers, payload, timeout: args.timeout, json: args.json };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let sending = Sending {
+        subject,
+        headers,
+        payload,
+        timeout: args.timeout,
+        json: args.json,
+    };
     Ok(runtime.block_on(async {
         let connector = sources::connect(settings).await?;
-        let exit =
-            if args.request { sending.request(&connector).await } else { sending.publish(&connector).await };
-        let drained = connector.drain().await.context("cannot end the connection in order");
+        let exit = if args.request {
+            sending.request(&connector).await
+        } else {
+            sending.publish(&connector).await
+        };
+        let drained = connector
+            .drain()
+            .await
+            .context("cannot end the connection in order");
         exit.and_then(|exit| drained.map(|()| exit))
     })?)
 }
@@ -57,11 +71,25 @@ impl Sending {
     async fn publish(self, connector: &Connector) -> anyhow::Result<Exit> {
         let bytes = self.payload.len();
         let subject = self.subject.as_str().into();
-        let message = OutboundMessage { subject, reply: None, headers: self.headers, payload: self.payload };
-        connector.publish_message(message).await.context("cannot publish")?;
+        let message = OutboundMessage {
+            subject,
+            reply: None,
+            headers: self.headers,
+            payload: self.payload,
+        };
+        connector
+            .publish_message(message)
+            .await
+            .context("cannot publish")?;
         // A server says only by the way that it forbids a subject, and before it answers what is sent next.
-        connector.flush_published().await.context("cannot be sure that the server has taken it")?;
-        ensure!(connector.counters().server_errors == 0, "the server refused it");
+        connector
+            .flush_published()
+            .await
+            .context("cannot be sure that the server has taken it")?;
+        ensure!(
+            connector.counters().server_errors == 0,
+            "the server refused it"
+        );
         if self.json {
             output::json(&serde_json::json!({ "subject": self.subject, "bytes": bytes }))?;
         } else {
@@ -71,17 +99,26 @@ impl Sending {
     }
 
     async fn request(self, connector: &Connector) -> anyhow::Result<Exit> {
-        let request = Request::new().payload(self.payload).timeout(Some(self.timeout));
+        let request = Request::new()
+            .payload(self.payload)
+            .timeout(Some(self.timeout));
         let request = match self.headers {
             Some(headers) => request.headers(headers),
             None => request,
         };
-        let reply = match connector.client().send_request(self.subject.clone(), request).await {
+        let reply = match connector
+            .client()
+            .send_request(self.subject.clone(), request)
+            .await
+        {
             Ok(reply) => reply,
             Err(error) => match error.kind() {
                 RequestErrorKind::NoResponders => bail!("nobody subscribes to {}", self.subject),
                 RequestErrorKind::TimedOut => {
-                    bail!("no reply within {}", humantime::format_duration(self.timeout))
+                    bail!(
+                        "no reply within {}",
+                        humantime::format_duration(self.timeout)
+                    )
                 }
                 _ => return Err(anyhow!(error).context("cannot send the request")),
             },
@@ -131,14 +168,23 @@ fn print(reply: &Message, json: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let values = |values: &[HeaderValue]| values.iter().map(|value| value.as_str().to_owned()).collect();
+    let values = |values: &[HeaderValue]| {
+        values
+            .iter()
+            .map(|value| value.as_str().to_owned())
+            .collect()
+    };
     let headers = reply.headers.iter().flat_map(HeaderMap::iter);
     let text = std::str::from_utf8(&reply.payload).ok();
     output::json(&Reply {
         subject: reply.subject.to_string(),
-        headers: headers.map(|(name, all)| (name.to_string(), values(all))).collect(),
+        headers: headers
+            .map(|(name, all)| (name.to_string(), values(all)))
+            .collect(),
         payload: text.map(str::to_owned),
-        payload_base64: text.is_none().then(|| BASE64_STANDARD.encode(&reply.payload)),
+        payload_base64: text
+            .is_none()
+            .then(|| BASE64_STANDARD.encode(&reply.payload)),
     })?;
     Ok(())
 }
@@ -146,7 +192,8 @@ fn print(reply: &Message, json: bool) -> anyhow::Result<()> {
 fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
-        let wrong = |what: &str| Failure::usage(format!("--header: {what} of {name:?} is not allowed"));
+        let wrong =
+            |what: &str| Failure::usage(format!("--header: {what} of {name:?} is not allowed"));
         let header: HeaderName = name.parse().map_err(|_| wrong("the name"))?;
         let value: HeaderValue = value.parse().map_err(|_| wrong("the value"))?;
         headers.append(header, value);
@@ -155,9 +202,15 @@ fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
 }
 
 fn payload(given: Option<&str>) -> anyhow::Result<Bytes> {
-    let Some("-") = given else { return Ok(given.unwrap_or_default().to_owned().into()) };
+    let Some("-") = given else {
+        return Ok(given.unwrap_or_default().to_owned().into());
+    };
     let mut bytes = Vec::new();
-    std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes).context("cannot read stdin")?;
+    std::io::stdin()
+        .lock()
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .context("cannot read stdin")?;
     if bytes.len() as u64 > MOST_BYTES {
         bail!("stdin holds more than 64 MiB, which no server takes as one message");
     }

@@ -16,18 +16,33 @@ const DEFAULT_FILE: &str = "wharf.toml";
 
 /// The configuration file that is meant: the one named, or the default one where there is one.
 pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
-    args.config.clone().or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()))
+    args.config.clone().or_else(|| {
+        Path::new(DEFAULT_FILE)
+            .exists()
+            .then(|| DEFAULT_FILE.into())
+    })
 }
 
 /// Reads the settings from this file and all else that the arguments name.
 pub(super) fn load(config: Option<PathBuf>, args: &SourceArgs) -> Result<Config, Failure> {
     let (config, problems) = read(config, args)?;
-    if problems.is_empty() { Ok(config) } else { Err(wharf::config::ConfigErrors(problems).into()) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(wharf::config::ConfigErrors(problems).into())
+    }
 }
 
 /// Like [`load`], with what could be understood in spite of problems.
-pub(super) fn read(config: Option<PathBuf>, args: &SourceArgs) -> Result<(Config, Vec<Problem>), Failure> {
-    let sources = Sources { config, settings: args.settings.clone(), env: &|name| std::env::var_os(name) };
+pub(super) fn read(
+    config: Option<PathBuf>,
+    args: &SourceArgs,
+) -> Result<(Config, Vec<Problem>), Failure> {
+    let sources = Sources {
+        config,
+        settings: args.settings.clone(),
+        env: &|name| std::env::var_os(name),
+    };
     let (mut config, problems) = Config::read(&sources);
     if let Some(server) = &args.server {
         // The server may hold a password: the message does not repeat it.
@@ -59,7 +74,9 @@ pub(super) fn client(args: &SourceArgs, timeout: Duration) -> Result<ConnectionS
 /// Connects for one errand.
 pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
     const HINT: &str = "start a host with `wharf run`, or name a server with --server";
-    Connector::connect(settings).await.map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
+    Connector::connect(settings)
+        .await
+        .map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
 }
 
 /// The server that a host has started here, while it runs.
@@ -88,10 +105,24 @@ pub(super) fn guest(component: &ComponentSource, args: GuestArgs) -> (String, Gu
 }
 
 fn guest_name(component: &Path) -> String {
-    let stem = component.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let stem = component
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '-'
+        }
+    };
     let name: String = stem.chars().map(safe).collect();
-    if name.is_empty() { "guest".to_owned() } else { name }
+    if name.is_empty() {
+        "guest".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -100,9 +131,11 @@ mod tests {
 
     #[test]
     fn a_guest_without_a_file_is_named_after_its_component() {
-        for (file, name) in
-            [("a/Hello World.wasm", "hello-world"), ("quakes_rust.wasm", "quakes_rust"), ("..", "guest")]
-        {
+        for (file, name) in [
+            ("a/Hello World.wasm", "hello-world"),
+            ("quakes_rust.wasm", "quakes_rust"),
+            ("..", "guest"),
+        ] {
             assert_eq!(guest_name(Path::new(file)), name);
         }
     }

@@ -38,9 +38,15 @@ impl Files {
         let woken = Arc::new(Notify::new());
         let waking = Arc::clone(&woken);
         // An error, such as a queue that has run over, is a reason to look as well.
-        let watcher =
-            notify::recommended_watcher(move |_: notify::Result<notify::Event>| waking.notify_one())?;
-        let mut following = Self { watcher, woken, files: BTreeMap::new(), directories: BTreeMap::new() };
+        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
+            waking.notify_one()
+        })?;
+        let mut following = Self {
+            watcher,
+            woken,
+            files: BTreeMap::new(),
+            directories: BTreeMap::new(),
+        };
         following.set(files)?;
         Ok(following)
     }
@@ -59,13 +65,16 @@ impl Files {
         }
         let watching = self.watch_directories();
         // Not before they are watched, or a change in between would be missed.
-        self.files.extend(new.into_iter().map(|file| (file.clone(), stamp(&file))));
+        self.files
+            .extend(new.into_iter().map(|file| (file.clone(), stamp(&file))));
         watching
     }
 
     /// Takes the files as they are now for known. To be called before they are read.
     pub(super) fn mark(&mut self) {
-        self.files.iter_mut().for_each(|(file, seen)| *seen = stamp(file));
+        self.files
+            .iter_mut()
+            .for_each(|(file, seen)| *seen = stamp(file));
     }
 
     /// Waits until the files have changed, and have then been quiet. They stay changed until they are marked as known.
@@ -99,7 +108,11 @@ impl Files {
     fn watch_directories(&mut self) -> notify::Result<()> {
         let mut result = Ok(());
         loop {
-            let found = self.files.keys().flat_map(|file| directories(file)).collect();
+            let found = self
+                .files
+                .keys()
+                .flat_map(|file| directories(file))
+                .collect();
             // What changes between looking and watching would be missed: it is looked at again.
             if self.directories == found {
                 return result;
@@ -122,16 +135,31 @@ impl Files {
 
 fn stamp(file: &Path) -> Option<Stamp> {
     let data = file.metadata().ok()?;
-    Some((data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+    Some((
+        data.dev(),
+        data.ino(),
+        data.len(),
+        data.mtime(),
+        data.mtime_nsec(),
+    ))
 }
 
 /// The directories in which something happens when this path comes to lead to another file: the one that the file is in,
 /// or the nearest that there is, and those of the symbolic links on the way.
 fn directories(file: &Path) -> Vec<(PathBuf, Identity)> {
     let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|data| data.is_symlink());
-    let links = file.ancestors().filter(is_link).filter_map(|link| directory(link.parent()?).ok());
-    let target = file.canonicalize().ok().and_then(|target| directory(target.parent()?).ok());
-    let nearest = file.ancestors().skip(1).find_map(|path| directory(path).ok());
+    let links = file
+        .ancestors()
+        .filter(is_link)
+        .filter_map(|link| directory(link.parent()?).ok());
+    let target = file
+        .canonicalize()
+        .ok()
+        .and_then(|target| directory(target.parent()?).ok());
+    let nearest = file
+        .ancestors()
+        .skip(1)
+        .find_map(|path| directory(path).ok());
     links.chain(target).chain(nearest).collect()
 }
 

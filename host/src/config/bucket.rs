@@ -15,15 +15,26 @@ pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, Bucket
     let table = value.table()?;
     let default = BucketSettings::default();
     let settings = BucketSettings {
-        description: table.get("description").and_then(Value::string).unwrap_or_default(),
-        history: table.get("history").and_then(|v| v.number(1, 64)).unwrap_or(default.history),
+        description: table
+            .get("description")
+            .and_then(Value::string)
+            .unwrap_or_default(),
+        history: table
+            .get("history")
+            .and_then(|v| v.number(1, 64))
+            .unwrap_or(default.history),
         ttl: table.get("ttl").and_then(ttl),
-        replicas: table.get("replicas").and_then(|v| v.number(1, 5)).unwrap_or(default.replicas),
+        replicas: table
+            .get("replicas")
+            .and_then(|v| v.number(1, 5))
+            .unwrap_or(default.replicas),
         storage: table
             .get("storage")
             .and_then(|v| v.one_of(&[("file", Storage::File), ("memory", Storage::Memory)]))
             .unwrap_or(default.storage),
-        max_bytes: table.get("max_bytes").and_then(|v| v.bytes(i64::MAX as u64)),
+        max_bytes: table
+            .get("max_bytes")
+            .and_then(|v| v.bytes(i64::MAX as u64)),
         max_value_size: table
             .get("max_value_size")
             .and_then(|v| v.bytes(i32::MAX as u64))
@@ -36,8 +47,10 @@ pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, Bucket
 fn ttl(value: Value<'_>) -> Option<Duration> {
     let ttl = value.duration()?;
     if ttl < SHORTEST_TTL {
-        return value
-            .refuse(format!("{:?} is shorter than the 100ms that a server takes at least", value.written()));
+        return value.refuse(format!(
+            "{:?} is shorter than the 100ms that a server takes at least",
+            value.written()
+        ));
     }
     Some(ttl)
 }

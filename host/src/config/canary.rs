@@ -37,7 +37,12 @@ impl CanarySettings {
     /// A canary that runs this component, gets 5 % of the messages, and of its last 100 may fail one.
     pub fn new(component: impl Into<ComponentSource>) -> Self {
         const HUNDRED: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
-        Self { component: component.into(), share: Ratio(0.05), max_failure: Ratio(0.01), window: HUNDRED }
+        Self {
+            component: component.into(),
+            share: Ratio(0.05),
+            max_failure: Ratio(0.01),
+            window: HUNDRED,
+        }
     }
 
     /// Of how many messages the failures are counted.
@@ -58,12 +63,18 @@ impl CanarySettings {
 impl GuestSettings {
     /// What the guest's version in service runs with: the same without a canary.
     pub(crate) fn in_service(&self) -> Self {
-        Self { canary: None, ..self.clone() }
+        Self {
+            canary: None,
+            ..self.clone()
+        }
     }
 
     /// What a canary runs with.
     pub(crate) fn on_trial(&self, canary: &CanarySettings) -> Self {
-        Self { component: canary.component.clone(), ..self.in_service() }
+        Self {
+            component: canary.component.clone(),
+            ..self.in_service()
+        }
     }
 
     /// How many instances all its versions may have together.
@@ -118,10 +129,17 @@ pub(super) fn canary(value: Value<'_>) -> Option<(CanarySettings, Place)> {
     if let Some(share) = table.get("share").and_then(share) {
         canary.share = share;
     }
-    if let Some(most) = table.get("max_failure").and_then(|v| v.ratio("a part such as 0.01, from 0 to 1")) {
+    if let Some(most) = table
+        .get("max_failure")
+        .and_then(|v| v.ratio("a part such as 0.01, from 0 to 1"))
+    {
         canary.max_failure = most;
     }
-    let window = |value: Value<'_>| value.number(1, i64::from(LONGEST_WINDOW)).and_then(NonZeroU32::new);
+    let window = |value: Value<'_>| {
+        value
+            .number(1, i64::from(LONGEST_WINDOW))
+            .and_then(NonZeroU32::new)
+    };
     if let Some(window) = table.get("window").and_then(window) {
         canary.window = window;
     }
@@ -150,8 +168,14 @@ mod tests {
             canary.window = NonZeroU32::new(window).expect("more than none");
             canary.most_failures()
         };
-        assert_eq!((most(0.01, 100), most(0.29, 100), most(0.07, 100)), (1, 29, 7));
-        assert_eq!((most(0.01, 99), most(0.5, 3), most(0.0, 100), most(1.0, 100)), (0, 1, 0, 100));
+        assert_eq!(
+            (most(0.01, 100), most(0.29, 100), most(0.07, 100)),
+            (1, 29, 7)
+        );
+        assert_eq!(
+            (most(0.01, 99), most(0.5, 3), most(0.0, 100), most(1.0, 100)),
+            (0, 1, 0, 100)
+        );
     }
 
     #[test]
@@ -160,6 +184,9 @@ mod tests {
             assert_eq!(Ratio::new(bad), None, "{bad}");
         }
         let words = |part| Ratio::new(part).expect("a part").to_string();
-        assert_eq!(["7%", "0.5%", "100%", "0%"], [words(0.07), words(0.005), words(1.0), words(0.0)]);
+        assert_eq!(
+            ["7%", "0.5%", "100%", "0%"],
+            [words(0.07), words(0.005), words(1.0), words(0.0)]
+        );
     }
 }

@@ -79,8 +79,8 @@ pub fn parse_object(text: &str) -> Result<(String, String), String> {
         .strip_prefix(SCHEME)
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(|| format!("is not {OBJECT}"))?;
-    let bucket =
-        parse::bucket_name(bucket).map_err(|reason| format!("is not {OBJECT}: {bucket:?} {reason}"))?;
+    let bucket = parse::bucket_name(bucket)
+        .map_err(|reason| format!("is not {OBJECT}: {bucket:?} {reason}"))?;
     if name.is_empty() || name.len() > LONGEST_NAME || name.contains(|c: char| c.is_control()) {
         return Err(format!(
             "is not {OBJECT}: the name is 1 to {LONGEST_NAME} bytes without control characters"
@@ -119,15 +119,31 @@ mod tests {
 
     #[test]
     fn a_component_is_a_path_or_an_object_and_is_written_as_it_was_read() {
-        for text in ["a.wasm", "/a/b.wasm", "nats:x", "nats://b/n.wasm", "nats://b/deep/er n.wasm"] {
+        for text in [
+            "a.wasm",
+            "/a/b.wasm",
+            "nats:x",
+            "nats://b/n.wasm",
+            "nats://b/deep/er n.wasm",
+        ] {
             let source: ComponentSource = text.parse().expect(text);
             assert_eq!(source.to_string(), text);
-            assert_eq!(matches!(source, ComponentSource::Object { .. }), text.starts_with("nats://"));
+            assert_eq!(
+                matches!(source, ComponentSource::Object { .. }),
+                text.starts_with("nats://")
+            );
         }
         let long = format!("nats://b/{}", "n".repeat(1025));
-        for bad in
-            ["", "nats://", "nats://b", "nats://b/", "nats:///n", "nats://b.c/n", "nats://b/n\n", &long]
-        {
+        for bad in [
+            "",
+            "nats://",
+            "nats://b",
+            "nats://b/",
+            "nats:///n",
+            "nats://b.c/n",
+            "nats://b/n\n",
+            &long,
+        ] {
             assert!(bad.parse::<ComponentSource>().is_err(), "{bad}");
         }
     }

@@ -8,7 +8,10 @@ use super::Environment;
 ///
 /// # Errors
 /// Says in words which variable is missing, or what is wrong with its name.
-pub(super) fn expand<'t>(text: &'t str, environment: Environment<'_>) -> Result<Cow<'t, str>, String> {
+pub(super) fn expand<'t>(
+    text: &'t str,
+    environment: Environment<'_>,
+) -> Result<Cow<'t, str>, String> {
     if !text.contains("${") {
         return Ok(Cow::Borrowed(text));
     }
@@ -22,8 +25,9 @@ pub(super) fn expand<'t>(text: &'t str, environment: Environment<'_>) -> Result<
             rest = after;
             continue;
         }
-        let (name, after) =
-            after.split_once('}').ok_or("has a `${` without a `}`; for a plain `${` write `$${`")?;
+        let (name, after) = after
+            .split_once('}')
+            .ok_or("has a `${` without a `}`; for a plain `${` write `$${`")?;
         expanded.push_str(before);
         expanded.push_str(&variable(name, environment)?);
         rest = after;
@@ -34,14 +38,18 @@ pub(super) fn expand<'t>(text: &'t str, environment: Environment<'_>) -> Result<
 
 fn variable(name: &str, environment: Environment<'_>) -> Result<String, String> {
     let safe = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(safe) {
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(safe)
+    {
         return Err(
-            "has a `${…}` that names no environment variable; for a plain `${` write `$${`".to_owned()
+            "has a `${…}` that names no environment variable; for a plain `${` write `$${`"
+                .to_owned(),
         );
     }
     let value = environment(name)
         .ok_or_else(|| format!("needs the environment variable {name}, which is not set"))?;
-    value.into_string().map_err(|_| format!("needs the environment variable {name}, which is not UTF-8"))
+    value
+        .into_string()
+        .map_err(|_| format!("needs the environment variable {name}, which is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
 use super::{
-    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES, OtlpSettings,
-    bucket, guest, parse,
+    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES,
+    OtlpSettings, bucket, guest, parse,
 };
 
 /// What the file says.
@@ -31,7 +31,10 @@ pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problem
     match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text, environment, problems),
         Err(error) => {
-            problems.push(Place::WholeFile(path.to_owned()), format!("cannot be read: {error}"));
+            problems.push(
+                Place::WholeFile(path.to_owned()),
+                format!("cannot be read: {error}"),
+            );
             Written::default()
         }
     }
@@ -64,12 +67,21 @@ fn read_text<T>(
     read: impl FnOnce(Table<'_>) -> T,
 ) -> T {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut document = Document { path, text, environment, problems, broken_lines: BTreeSet::new() };
+    let mut document = Document {
+        path,
+        text,
+        environment,
+        problems,
+        broken_lines: BTreeSet::new(),
+    };
     for error in errors {
         let at = error.span().unwrap_or(text.len()..text.len());
         // What follows on the same line is only what the first error led to.
         if document.broken_lines.insert(position(text, at.start).0) {
-            problems.push(document.place(&at), format!("this is not TOML: {}", error.message()));
+            problems.push(
+                document.place(&at),
+                format!("this is not TOML: {}", error.message()),
+            );
         }
     }
     read(Table::new(&document, root.get_ref(), 0..0))
@@ -98,16 +110,32 @@ fn sections(root: &Table<'_>) -> Written {
     }
     if let Some(table) = root.get("http").and_then(Value::table) {
         let listen = |value: Value<'_>| value.parsed(parse::socket_address);
-        written.http = HttpSettings { listen: table.get("listen").and_then(listen) };
+        written.http = HttpSettings {
+            listen: table.get("listen").and_then(listen),
+        };
         table.end();
     }
     if let Some(table) = root.get("admin").and_then(Value::table) {
-        written.host.admin = table.required("enabled").and_then(Value::boolean).unwrap_or_default();
+        written.host.admin = table
+            .required("enabled")
+            .and_then(Value::boolean)
+            .unwrap_or_default();
         table.end();
     }
     let mut instances = 0;
-    for (name_at, value) in root.get("guests").and_then(Value::entries).into_iter().flatten() {
-        if let Some(guest::Written { name, settings, component, canary }) = guest::guest(name_at, value) {
+    for (name_at, value) in root
+        .get("guests")
+        .and_then(Value::entries)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(guest::Written {
+            name,
+            settings,
+            component,
+            canary,
+        }) = guest::guest(name_at, value)
+        {
             instances += settings.most_instances();
             if instances > u64::from(MOST_INSTANCES) {
                 name_at.refuse(format!(
@@ -116,11 +144,18 @@ fn sections(root: &Table<'_>) -> Written {
                 ));
             }
             written.components.insert(name.clone(), component);
-            written.canaries.extend(canary.map(|place| (name.clone(), place)));
+            written
+                .canaries
+                .extend(canary.map(|place| (name.clone(), place)));
             written.guests.insert(name, settings);
         }
     }
-    for (name, value) in root.get("buckets").and_then(Value::entries).into_iter().flatten() {
+    for (name, value) in root
+        .get("buckets")
+        .and_then(Value::entries)
+        .into_iter()
+        .flatten()
+    {
         written.buckets.extend(bucket::bucket(name, value));
     }
     written

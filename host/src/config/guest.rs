@@ -7,8 +7,8 @@ use super::parse::{self, check_guest_name, guest_subject};
 use super::subject;
 use super::value::{Name, Table, Value};
 use super::{
-    BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Place, Serializer,
-    SubjectGrant, SubscriptionSettings,
+    BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Place,
+    Serializer, SubjectGrant, SubscriptionSettings,
 };
 
 /// A guest, and where its components are named.
@@ -25,12 +25,26 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<Written> {
     let table = value.table()?;
     let component = table.get("component");
     if component.is_none() {
-        name.missing(format!("the guest {:?} names no component: component = \"FILE.wasm\"", name.as_str()));
+        name.missing(format!(
+            "the guest {:?} names no component: component = \"FILE.wasm\"",
+            name.as_str()
+        ));
     }
-    let mut settings = GuestSettings::new(component.and_then(Value::component).unwrap_or_else(|| "".into()));
+    let mut settings = GuestSettings::new(
+        component
+            .and_then(Value::component)
+            .unwrap_or_else(|| "".into()),
+    );
     let canary = read_rest(table, &mut settings);
-    let component = component.as_ref().map_or_else(|| value.place(), Value::place);
-    Some(Written { name: checked_name?, settings, component, canary })
+    let component = component
+        .as_ref()
+        .map_or_else(|| value.place(), Value::place);
+    Some(Written {
+        name: checked_name?,
+        settings,
+        component,
+        canary,
+    })
 }
 
 /// Reads a guest's settings that are a document by themselves.
@@ -53,29 +67,43 @@ fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> Option<Place> {
 
 /// What it hears and what it may say.
 fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
-    settings.prefix =
-        table.get("prefix").and_then(|v| v.parsed(|text| subject::prefix(text).map(|()| text.to_owned())));
+    settings.prefix = table
+        .get("prefix")
+        .and_then(|v| v.parsed(|text| subject::prefix(text).map(|()| text.to_owned())));
     settings.subscribe = subscriptions(table.get("subscribe"));
     settings.may_subscribe = items(table.get("may_subscribe"), grant);
     settings.publish = items(table.get("publish"), grant);
     settings.request = items(table.get("request"), grant);
     settings.buckets = named(table.get("buckets"), bucket);
-    table.refuse_key("streams", "messages from streams are not supported by this version");
+    table.refuse_key(
+        "streams",
+        "messages from streams are not supported by this version",
+    );
 }
 
 /// What it sees and what it may use up.
 fn read_surroundings(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.config = named(table.get("config"), config_entry);
     let serializers = [("json", Serializer::Json), ("msgpack", Serializer::Msgpack)];
-    settings.serializer = table.get("serializer").and_then(|v| v.one_of(&serializers)).unwrap_or_default();
+    settings.serializer = table
+        .get("serializer")
+        .and_then(|v| v.one_of(&serializers))
+        .unwrap_or_default();
     settings.env = named(table.get("env"), variable);
     settings.dirs = items(table.get("dirs"), directory);
-    settings.instances = table.get("instances").and_then(instances).unwrap_or_default();
+    settings.instances = table
+        .get("instances")
+        .and_then(instances)
+        .unwrap_or_default();
     settings.limits = table.get("limits").and_then(limits).unwrap_or_default();
 }
 
 fn items<'a, T>(list: Option<Value<'a>>, read: fn(Value<'a>) -> Option<T>) -> Vec<T> {
-    list.and_then(Value::list).into_iter().flatten().filter_map(read).collect()
+    list.and_then(Value::list)
+        .into_iter()
+        .flatten()
+        .filter_map(read)
+        .collect()
 }
 
 fn named<'a, T>(
@@ -83,17 +111,26 @@ fn named<'a, T>(
     read: fn(Name<'a>, Value<'a>) -> Option<(String, T)>,
 ) -> BTreeMap<String, T> {
     let entries = table.and_then(Value::entries).into_iter().flatten();
-    entries.filter_map(|(name, value)| read(name, value)).collect()
+    entries
+        .filter_map(|(name, value)| read(name, value))
+        .collect()
 }
 
 fn subscription(value: Value<'_>) -> Option<SubscriptionSettings> {
     let (subject, ignore_prefix, queue) = subject_entry(value, true)?;
-    Some(SubscriptionSettings { subject, queue, ignore_prefix })
+    Some(SubscriptionSettings {
+        subject,
+        queue,
+        ignore_prefix,
+    })
 }
 
 fn grant(value: Value<'_>) -> Option<SubjectGrant> {
     let (subject, ignore_prefix, _) = subject_entry(value, false)?;
-    Some(SubjectGrant { subject, ignore_prefix })
+    Some(SubjectGrant {
+        subject,
+        ignore_prefix,
+    })
 }
 
 /// `"subject"`, or a table with what else there is to say.
@@ -105,9 +142,18 @@ fn subject_entry(value: Value<'_>, with_queue: bool) -> Option<(String, bool, Op
         return value.expected("a subject, or a table with the key \"subject\"");
     }
     let table = value.table()?;
-    let subject = table.required("subject").and_then(|v| v.parsed(guest_subject));
-    let ignore_prefix = table.get("ignore_prefix").and_then(Value::boolean).unwrap_or_default();
-    let queue = if with_queue { table.get("queue").and_then(|v| v.parsed(parse::queue)) } else { None };
+    let subject = table
+        .required("subject")
+        .and_then(|v| v.parsed(guest_subject));
+    let ignore_prefix = table
+        .get("ignore_prefix")
+        .and_then(Value::boolean)
+        .unwrap_or_default();
+    let queue = if with_queue {
+        table.get("queue").and_then(|v| v.parsed(parse::queue))
+    } else {
+        None
+    };
     table.end();
     Some((subject?, ignore_prefix, queue))
 }
@@ -128,8 +174,14 @@ fn subscriptions(list: Option<Value<'_>>) -> Vec<SubscriptionSettings> {
 }
 
 fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, BucketAccess)> {
-    let access = value.one_of(&[("read", BucketAccess::Read), ("read-write", BucketAccess::ReadWrite)]);
-    Some((name.checked(|text| parse::bucket_name(text).map(drop))?, access?))
+    let access = value.one_of(&[
+        ("read", BucketAccess::Read),
+        ("read-write", BucketAccess::ReadWrite),
+    ]);
+    Some((
+        name.checked(|text| parse::bucket_name(text).map(drop))?,
+        access?,
+    ))
 }
 
 fn config_entry(name: Name<'_>, value: Value<'_>) -> Option<(String, String)> {
@@ -166,20 +218,30 @@ fn directory(value: Value<'_>) -> Option<DirectoryGrant> {
             false => Err("is not an absolute path, such as \"/data\"".to_owned()),
         })
     });
-    let words = [("read", DirectoryAccess::Read), ("read-write", DirectoryAccess::ReadWrite)];
+    let words = [
+        ("read", DirectoryAccess::Read),
+        ("read-write", DirectoryAccess::ReadWrite),
+    ];
     let access = match table.get("access") {
         Some(value) => value.one_of(&words),
         None => Some(DirectoryAccess::Read),
     };
     table.end();
-    Some(DirectoryGrant { host: host?, guest: guest?, access: access? })
+    Some(DirectoryGrant {
+        host: host?,
+        guest: guest?,
+        access: access?,
+    })
 }
 
 fn instances(value: Value<'_>) -> Option<Instances> {
     let table = value.table()?;
     let default = Instances::default();
-    let number =
-        |value: Value<'_>| value.number::<u32>(1, i64::from(u32::MAX)).and_then(std::num::NonZeroU32::new);
+    let number = |value: Value<'_>| {
+        value
+            .number::<u32>(1, i64::from(u32::MAX))
+            .and_then(std::num::NonZeroU32::new)
+    };
     let max = table.get("max").and_then(number).unwrap_or(default.max);
     let reuse = table.get("reuse").and_then(number).unwrap_or(default.reuse);
     table.end();
@@ -192,12 +254,16 @@ fn limits(value: Value<'_>) -> Option<Limits> {
     let memory_bytes = table.get("memory").and_then(|v| v.bytes(u64::MAX));
     let time = table.get("time").and_then(Value::duration);
     let queue_messages = table.get("queue").and_then(|v| v.number(1, i64::MAX));
-    let queue_bytes = table.get("queue_bytes").and_then(|v| v.bytes(usize::MAX as u64));
+    let queue_bytes = table
+        .get("queue_bytes")
+        .and_then(|v| v.bytes(usize::MAX as u64));
     table.end();
     Some(Limits {
         memory_bytes: memory_bytes.unwrap_or(default.memory_bytes),
         time: time.unwrap_or(default.time),
         queue_messages: queue_messages.unwrap_or(default.queue_messages),
-        queue_bytes: queue_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default.queue_bytes),
+        queue_bytes: queue_bytes
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(default.queue_bytes),
     })
 }

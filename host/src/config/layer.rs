@@ -71,7 +71,9 @@ impl Layer {
             connect_timeout: placed(get("connect_timeout"), Value::duration),
             drain_timeout: placed(get("drain_timeout"), Value::duration),
             randomize: placed(get("randomize"), Value::boolean),
-            default_bucket: placed(get("default_bucket"), |value| value.parsed(parse::bucket_name)),
+            default_bucket: placed(get("default_bucket"), |value| {
+                value.parsed(parse::bucket_name)
+            }),
             prefix: placed(get("prefix"), |value| value.parsed(prefix)),
             credentials: placed(get("credentials"), optional_path),
             nkey_file: placed(get("nkey_file"), optional_path),
@@ -90,7 +92,10 @@ impl Layer {
         directory: &Path,
         problems: &Problems,
     ) -> Self {
-        let source = Text { lookup: &|key| lookup(key).filter(|(text, _)| !text.is_empty()), problems };
+        let source = Text {
+            lookup: &|key| lookup(key).filter(|(text, _)| !text.is_empty()),
+            problems,
+        };
         let path = |text: &str| Ok(directory.join(text));
         let secret = |text: &str| Ok(Secret::new(text));
         Self {
@@ -170,9 +175,10 @@ impl Layer {
             return Auth::Token(token.value);
         }
         match (self.username.take(), self.password.take()) {
-            (Some(username), Some(password)) => {
-                Auth::UserPassword { username: username.value, password: password.value }
-            }
+            (Some(username), Some(password)) => Auth::UserPassword {
+                username: username.value,
+                password: password.value,
+            },
             (Some(username), None) => {
                 problems.push(username.place, "a username without a password");
                 Auth::None
@@ -187,12 +193,15 @@ impl Layer {
 
     fn tls(&mut self, problems: &Problems) -> TlsSettings {
         match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), None) => problems.push(cert.place.clone(), "a certificate without its key"),
+            (Some(cert), None) => {
+                problems.push(cert.place.clone(), "a certificate without its key")
+            }
             (None, Some(key)) => problems.push(key.place.clone(), "a key without its certificate"),
             _ => {}
         }
-        let file =
-            |setting: &mut Option<Placed<PathBuf>>| setting.take().map(|file| existing(file, problems));
+        let file = |setting: &mut Option<Placed<PathBuf>>| {
+            setting.take().map(|file| existing(file, problems))
+        };
         TlsSettings {
             cert: file(&mut self.tls_cert),
             key: file(&mut self.tls_key),
@@ -202,9 +211,15 @@ impl Layer {
 }
 
 /// Reads a value that is there; an empty one counts as not set where `read` says so.
-fn placed<'a, T>(value: Option<Value<'a>>, read: impl FnOnce(Value<'a>) -> Option<T>) -> Option<Placed<T>> {
+fn placed<'a, T>(
+    value: Option<Value<'a>>,
+    read: impl FnOnce(Value<'a>) -> Option<T>,
+) -> Option<Placed<T>> {
     let value = value?;
-    Some(Placed { value: read(value)?, place: value.place() })
+    Some(Placed {
+        value: read(value)?,
+        place: value.place(),
+    })
 }
 
 fn value_or<T>(setting: Option<Placed<T>>, default: T) -> T {
@@ -244,7 +259,10 @@ fn secret(value: Value<'_>) -> Option<Secret> {
 
 fn existing(file: Placed<PathBuf>, problems: &Problems) -> PathBuf {
     if !file.value.is_file() {
-        problems.push(file.place, format!("there is no file {}", file.value.display()));
+        problems.push(
+            file.place,
+            format!("there is no file {}", file.value.display()),
+        );
     }
     file.value
 }
@@ -257,15 +275,27 @@ struct Text<'a> {
 
 impl Text<'_> {
     fn get<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<Placed<T>> {
-        self.read(key, |text| read(text).map_err(|reason| format!("{text:?} {reason}")))
+        self.read(key, |text| {
+            read(text).map_err(|reason| format!("{text:?} {reason}"))
+        })
     }
 
     /// A message repeats nothing of the value.
-    fn get_unquoted<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<Placed<T>> {
-        self.read(key, |text| read(text).map_err(|reason| format!("the value {reason}")))
+    fn get_unquoted<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Placed<T>> {
+        self.read(key, |text| {
+            read(text).map_err(|reason| format!("the value {reason}"))
+        })
     }
 
-    fn read<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<Placed<T>> {
+    fn read<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Placed<T>> {
         let (text, place) = (self.lookup)(key)?;
         match read(&text) {
             Ok(value) => Some(Placed { value, place }),

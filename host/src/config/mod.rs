@@ -26,8 +26,8 @@ pub use canary::{CanarySettings, Ratio};
 pub use component::{ComponentSource, parse_object};
 pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
-    parse_bucket_grant, parse_duration, parse_grant, parse_guest_name, parse_host_name, parse_queue,
-    parse_subject, parse_subscription,
+    parse_bucket_grant, parse_duration, parse_grant, parse_guest_name, parse_host_name,
+    parse_queue, parse_subject, parse_subscription,
 };
 pub use problem::{ConfigErrors, Place, Problem};
 pub use server_url::{parse_servers, redact_server};
@@ -83,7 +83,11 @@ impl Config {
     /// or out of range, settings that do not go together.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigErrors> {
         let (config, problems) = Self::read(sources);
-        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(problems))
+        }
     }
 
     /// Reads as much of the settings as can be understood, and everything that is wrong with them: for who wants to look
@@ -99,7 +103,9 @@ impl Config {
             Some(path) => settings_file::read(path, &problems),
             None => Layer::default(),
         };
-        let nats = environment(sources.env, &problems).over(settings).over(written.nats);
+        let nats = environment(sources.env, &problems)
+            .over(settings)
+            .over(written.nats);
         let config = Self {
             own_server: !nats.names_a_server(),
             nats: nats.finish(&problems),
@@ -129,7 +135,11 @@ impl GuestSettings {
         let problems = Problems::default();
         let settings = file::parse_guest(Path::new(called), text, env, &problems);
         let problems = problems.in_order();
-        if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors(problems)) }
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(ConfigErrors(problems))
+        }
     }
 }
 

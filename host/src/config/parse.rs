@@ -32,7 +32,11 @@ fn go_duration(text: &str) -> Option<Duration> {
         seconds += number.parse::<f64>().ok()? * go_unit(unit)?;
         rest = after;
     }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+    if text.is_empty() {
+        None
+    } else {
+        Duration::try_from_secs_f64(seconds).ok()
+    }
 }
 
 fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
@@ -62,7 +66,8 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 
 /// Where to listen.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "is not an IP address and a port such as \"127.0.0.1:9464\"".to_owned())
+    text.parse()
+        .map_err(|_| "is not an IP address and a port such as \"127.0.0.1:9464\"".to_owned())
 }
 
 /// What Go's `strconv.ParseBool` takes.
@@ -106,7 +111,9 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
     const MOST_CHARACTERS: usize = 64;
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if text.is_empty() || text.len() > MOST_CHARACTERS || !text.chars().all(safe) {
-        return Err(format!("is not a host's name: up to {MOST_CHARACTERS} letters, digits, `-` and `_`"));
+        return Err(format!(
+            "is not a host's name: up to {MOST_CHARACTERS} letters, digits, `-` and `_`"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -131,11 +138,16 @@ pub(super) fn otlp_endpoint(text: &str) -> Result<String, String> {
 /// The same check for settings that were not read from a file.
 pub(crate) fn check_otlp_endpoint(text: &str) -> Result<(), String> {
     if text.starts_with("https://") {
-        return Err("is https, and traces are sent by http: to a collector beside the host".to_owned());
+        return Err(
+            "is https, and traces are sent by http: to a collector beside the host".to_owned(),
+        );
     }
     let no_url = || "is not an address such as \"http://127.0.0.1:4318\"".to_owned();
     let url: http::Uri = text.parse().map_err(|_| no_url())?;
-    let address = url.authority().filter(|_| url.scheme_str() == Some("http")).ok_or_else(no_url)?;
+    let address = url
+        .authority()
+        .filter(|_| url.scheme_str() == Some("http"))
+        .ok_or_else(no_url)?;
     if address.as_str().contains('@') {
         return Err("has a user in it, which is not supported".to_owned());
     }
@@ -153,7 +165,11 @@ pub(crate) fn check_otlp_endpoint(text: &str) -> Result<(), String> {
 /// # Errors
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_subscription(text: &str) -> Result<SubscriptionSettings, String> {
-    guest_subject(text).map(|subject| SubscriptionSettings { subject, queue: None, ignore_prefix: false })
+    guest_subject(text).map(|subject| SubscriptionSettings {
+        subject,
+        queue: None,
+        ignore_prefix: false,
+    })
 }
 
 /// Reads a duration from an argument, as Go or as people write it: `2s`, `1m30s`, `2h`.
@@ -201,7 +217,10 @@ pub fn parse_queue(text: &str) -> Result<String, String> {
 /// # Errors
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_grant(text: &str) -> Result<SubjectGrant, String> {
-    guest_subject(text).map(|subject| SubjectGrant { subject, ignore_prefix: false })
+    guest_subject(text).map(|subject| SubjectGrant {
+        subject,
+        ignore_prefix: false,
+    })
 }
 
 /// Reads a grant to use a bucket from an argument: `bucket` or `bucket:read`.
@@ -234,15 +253,31 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "5", "s", "0s", "-1s", "1.2.3s", "five", "999999999999y", "1e400s"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "0s",
+            "-1s",
+            "1.2.3s",
+            "five",
+            "999999999999y",
+            "1e400s",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_bucket_is_granted_to_write_unless_it_says_read() {
-        assert_eq!(parse_bucket_grant("b"), Ok(("b".to_owned(), BucketAccess::ReadWrite)));
-        assert_eq!(parse_bucket_grant("b:read"), Ok(("b".to_owned(), BucketAccess::Read)));
+        assert_eq!(
+            parse_bucket_grant("b"),
+            Ok(("b".to_owned(), BucketAccess::ReadWrite))
+        );
+        assert_eq!(
+            parse_bucket_grant("b:read"),
+            Ok(("b".to_owned(), BucketAccess::Read))
+        );
         for bad in ["", ":read", "b:", "b:write", "a.b"] {
             assert!(parse_bucket_grant(bad).is_err(), "{bad}");
         }

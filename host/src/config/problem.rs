@@ -69,7 +69,10 @@ pub(super) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
     pub(super) fn push(&self, place: Place, message: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { place, message: message.into() });
+        self.0.borrow_mut().push(Problem {
+            place,
+            message: message.into(),
+        });
     }
 
     /// All problems, as they are written.
@@ -84,14 +87,19 @@ impl Problems {
 /// Says that a key is unknown, and which one may have been meant.
 pub(super) fn unknown_key<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let nearest = known.iter().min_by_key(|candidate| distance(key, candidate));
+    let nearest = known
+        .iter()
+        .min_by_key(|candidate| distance(key, candidate));
     match nearest {
         // More than a third of the word wrong is no typo any more.
         Some(nearest) if distance(key, nearest) <= key.chars().count().max(3) / 3 => {
             format!("unknown key {key:?}; did you mean {nearest:?}?")
         }
         Some(nearest) => {
-            format!("unknown key {key:?}; the nearest is {nearest:?}, and all are: {}", known.join(", "))
+            format!(
+                "unknown key {key:?}; the nearest is {nearest:?}, and all are: {}",
+                known.join(", ")
+            )
         }
         None => format!("unknown key {key:?}"),
     }
@@ -103,5 +111,8 @@ fn distance(written: &str, known: &str) -> usize {
 }
 
 fn plain(key: &str) -> String {
-    key.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    key.chars()
+        .filter(|letter| !matches!(letter, '_' | '-' | ' '))
+        .flat_map(char::to_lowercase)
+        .collect()
 }

@@ -56,7 +56,9 @@ fn check_address(address: &str) -> Result<(), String> {
 #[must_use]
 pub fn redact_server(server: &str) -> String {
     let (scheme, rest) = server.split_once("://").unwrap_or(("", server));
-    let Some((_, address)) = rest.rsplit_once('@') else { return server.to_owned() };
+    let Some((_, address)) = rest.rsplit_once('@') else {
+        return server.to_owned();
+    };
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}***@{address}")
 }
@@ -66,7 +68,9 @@ pub(super) struct Redacted<'a>(pub(super) &'a [String]);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|server| redact_server(server))).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|server| redact_server(server)))
+            .finish()
     }
 }
 
@@ -76,26 +80,44 @@ mod tests {
 
     #[test]
     fn servers_are_separated_by_commas_and_get_a_scheme() {
-        let servers =
-            parse_servers(" localhost:4222 , tls://b.example.com,nats://[::1]:4223/").expect("valid");
-        assert_eq!(servers, ["nats://localhost:4222", "tls://b.example.com", "nats://[::1]:4223"]);
-        assert_eq!(parse_servers("nats://me:pw@a:1").expect("valid"), ["nats://me:pw@a:1"]);
+        let servers = parse_servers(" localhost:4222 , tls://b.example.com,nats://[::1]:4223/")
+            .expect("valid");
+        assert_eq!(
+            servers,
+            [
+                "nats://localhost:4222",
+                "tls://b.example.com",
+                "nats://[::1]:4223"
+            ]
+        );
+        assert_eq!(
+            parse_servers("nats://me:pw@a:1").expect("valid"),
+            ["nats://me:pw@a:1"]
+        );
     }
 
     #[test]
     fn what_is_no_server_is_refused() {
         let bad = [
-            "", ",", "a,,b", "http://a", "ws://a:1", "a:b", "a:0", "a:70000", ":4222", "a b", "[::1",
-            "nats://",
+            "", ",", "a,,b", "http://a", "ws://a:1", "a:b", "a:0", "a:70000", ":4222", "a b",
+            "[::1", "nats://",
         ];
-        for bad in bad.into_iter().chain(["nats://@a", "a/b", "nats://a:1/path", "[::1]x"]) {
+        for bad in bad
+            .into_iter()
+            .chain(["nats://@a", "a/b", "nats://a:1/path", "[::1]x"])
+        {
             assert!(parse_servers(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn no_password_is_repeated() {
-        for secret in ["nats://u:hunter2@a:1", "u:hunter2@a", "nats://hunter2@a", "nats://u:hunter2@x@a"] {
+        for secret in [
+            "nats://u:hunter2@a:1",
+            "u:hunter2@a",
+            "nats://hunter2@a",
+            "nats://u:hunter2@x@a",
+        ] {
             assert!(!redact_server(secret).contains("hunter2"), "{secret}");
         }
         let refused = parse_servers("nats://u:hun,ter2@a:1").expect_err("a comma in a password");

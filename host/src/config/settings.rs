@@ -195,7 +195,11 @@ pub struct SubscriptionSettings {
 
 impl From<&str> for SubscriptionSettings {
     fn from(subject: &str) -> Self {
-        Self { subject: subject.to_owned(), queue: None, ignore_prefix: false }
+        Self {
+            subject: subject.to_owned(),
+            queue: None,
+            ignore_prefix: false,
+        }
     }
 }
 
@@ -210,7 +214,10 @@ pub struct SubjectGrant {
 
 impl From<&str> for SubjectGrant {
     fn from(subject: &str) -> Self {
-        Self { subject: subject.to_owned(), ignore_prefix: false }
+        Self {
+            subject: subject.to_owned(),
+            ignore_prefix: false,
+        }
     }
 }
 
@@ -270,7 +277,10 @@ impl Default for Instances {
     fn default() -> Self {
         const EIGHT: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
         const THOUSAND: NonZeroU32 = NonZeroU32::new(1000).expect("1000 is not 0");
-        Self { max: EIGHT, reuse: THOUSAND }
+        Self {
+            max: EIGHT,
+            reuse: THOUSAND,
+        }
     }
 }
 

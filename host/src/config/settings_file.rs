@@ -14,7 +14,10 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
     match std::fs::read_to_string(path) {
         Ok(text) => layer(path, &text, problems),
         Err(error) => {
-            problems.push(Place::WholeFile(path.to_owned()), format!("cannot be read: {error}"));
+            problems.push(
+                Place::WholeFile(path.to_owned()),
+                format!("cannot be read: {error}"),
+            );
             Layer::default()
         }
     }
@@ -23,22 +26,40 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
 fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
     let mut found: BTreeMap<&str, (String, Place)> = BTreeMap::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let place = |column| Place::InFile { path: path.to_owned(), line: index + 1, column };
+        let place = |column| Place::InFile {
+            path: path.to_owned(),
+            line: index + 1,
+            column,
+        };
         let indent = line.chars().take_while(|c| c.is_whitespace()).count();
         let trimmed = line.trim();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             continue;
         }
         let Some((key, value)) = trimmed.split_once('=') else {
-            problems.push(place(indent + 1), "expected KEY=VALUE, found a line without `=`");
+            problems.push(
+                place(indent + 1),
+                "expected KEY=VALUE, found a line without `=`",
+            );
             continue;
         };
-        let Some(key) = key.trim_end().strip_prefix("NATS.") else { continue };
+        let Some(key) = key.trim_end().strip_prefix("NATS.") else {
+            continue;
+        };
         let value_column = line.chars().take_while(|c| *c != '=').count() + 2;
         if !TEXT_KEYS.contains(&key) {
-            problems.push(place(indent + "NATS.".len() + 1), unknown_key(key, TEXT_KEYS));
-        } else if found.insert(key, (value.trim().to_owned(), place(value_column))).is_some() {
-            problems.push(place(indent + 1), format!("NATS.{key} is set a second time"));
+            problems.push(
+                place(indent + "NATS.".len() + 1),
+                unknown_key(key, TEXT_KEYS),
+            );
+        } else if found
+            .insert(key, (value.trim().to_owned(), place(value_column)))
+            .is_some()
+        {
+            problems.push(
+                place(indent + 1),
+                format!("NATS.{key} is set a second time"),
+            );
         }
     }
     let directory = path.parent().unwrap_or(Path::new(""));

@@ -44,7 +44,9 @@ pub(super) fn pattern(text: &str) -> Result<(), String> {
             return Err("has a `>` that is not its last token".to_owned());
         }
         if token.len() > 1 && token.contains(['*', '>']) {
-            return Err("has a `*` or `>` within a token; a wildcard is a token by itself".to_owned());
+            return Err(
+                "has a `*` or `>` within a token; a wildcard is a token by itself".to_owned(),
+            );
         }
     }
     Ok(())
@@ -73,7 +75,9 @@ pub(super) fn prefix(text: &str) -> Result<(), String> {
         return Err("leads into `_INBOX.`: such subjects are for replies to requests".to_owned());
     }
     if text == ROOT || text.starts_with(&format!("{ROOT}.")) {
-        return Err(format!("leads into `{ROOT}.`: such subjects are for the operators of hosts"));
+        return Err(format!(
+            "leads into `{ROOT}.`: such subjects are for the operators of hosts"
+        ));
     }
     Ok(())
 }
@@ -86,7 +90,10 @@ pub(super) fn queue(text: &str) -> Result<(), String> {
     if text.len() > MAX_QUEUE_BYTES {
         return Err(format!("is longer than {MAX_QUEUE_BYTES} bytes"));
     }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>')) {
+    if text
+        .chars()
+        .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
+    {
         return Err("is no queue group: it has whitespace or a wildcard".to_owned());
     }
     Ok(())
@@ -95,13 +102,21 @@ pub(super) fn queue(text: &str) -> Result<(), String> {
 /// Refuses what is never a guest's to name: the server's own subjects, and other parties' replies.
 pub(super) fn not_reserved(text: &str) -> Result<(), String> {
     if text.starts_with('$') {
-        return Err("begins with `$`: such subjects belong to the server and are never a guest's".to_owned());
+        return Err(
+            "begins with `$`: such subjects belong to the server and are never a guest's"
+                .to_owned(),
+        );
     }
     if text.split('.').next() == Some("_INBOX") {
-        return Err("begins with `_INBOX`: such subjects are for replies and are never a guest's".to_owned());
+        return Err(
+            "begins with `_INBOX`: such subjects are for replies and are never a guest's"
+                .to_owned(),
+        );
     }
     if is_reserved(text) {
-        return Err(format!("begins with `{ROOT}`: such subjects are for operators and are never a guest's"));
+        return Err(format!(
+            "begins with `{ROOT}`: such subjects are for operators and are never a guest's"
+        ));
     }
     Ok(())
 }
@@ -119,7 +134,9 @@ fn tokens(text: &str) -> Result<(), String> {
         return Err("has whitespace or a control character".to_owned());
     }
     if text.split('.').any(str::is_empty) {
-        return Err("has an empty token: a dot at its beginning or end, or two in a row".to_owned());
+        return Err(
+            "has an empty token: a dot at its beginning or end, or two in a row".to_owned(),
+        );
     }
     Ok(())
 }
@@ -130,9 +147,20 @@ mod tests {
 
     #[test]
     fn a_wildcard_is_a_token_by_itself() {
-        for good in
-            ["a", "a.b", "*", ">", "a.*.c", "a.>", "*.>", "a-b_c.1", "größe.µ", "user:1", "$x", "a.$b"]
-        {
+        for good in [
+            "a",
+            "a.b",
+            "*",
+            ">",
+            "a.*.c",
+            "a.>",
+            "*.>",
+            "a-b_c.1",
+            "größe.µ",
+            "user:1",
+            "$x",
+            "a.$b",
+        ] {
             assert_eq!(pattern(good), Ok(()), "{good}");
         }
         for bad in ["a*", "*a.b", "a.b>", ">.a", "a.>.b", "**", ">>"] {
@@ -150,7 +178,18 @@ mod tests {
 
     #[test]
     fn empty_tokens_whitespace_and_endless_subjects_are_refused() {
-        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\r\nPUB b 0", "a\0", &"a".repeat(1025)] {
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "a\tb",
+            "a\r\nPUB b 0",
+            "a\0",
+            &"a".repeat(1025),
+        ] {
             assert!(pattern(bad).is_err(), "{bad:?}");
             assert!(subject(bad).is_err(), "{bad:?}");
         }
@@ -182,10 +221,26 @@ mod tests {
 
     #[test]
     fn the_servers_own_subjects_and_inboxes_are_never_a_guests() {
-        for bad in ["$JS.API.>", "$KV.b.k", "$", "_INBOX.abc", "_INBOX", "wharf.admin", "wharf.admin.>"] {
+        for bad in [
+            "$JS.API.>",
+            "$KV.b.k",
+            "$",
+            "_INBOX.abc",
+            "_INBOX",
+            "wharf.admin",
+            "wharf.admin.>",
+        ] {
             assert!(not_reserved(bad).is_err(), "{bad}");
         }
-        for good in ["a.$b", "_INBOXES.a", "INBOX.a", "*.a", ">", "wharf.admins", "wharf.*.a"] {
+        for good in [
+            "a.$b",
+            "_INBOXES.a",
+            "INBOX.a",
+            "*.a",
+            ">",
+            "wharf.admins",
+            "wharf.*.a",
+        ] {
             assert_eq!(not_reserved(good), Ok(()), "{good}");
         }
     }
@@ -204,6 +259,12 @@ mod tests {
             check_subject("a b"),
             Err("the subject \"a b\" has whitespace or a control character".to_owned())
         );
-        assert!(check_pattern(&"é".repeat(5000)).expect_err("too long").chars().count() < 150);
+        assert!(
+            check_pattern(&"é".repeat(5000))
+                .expect_err("too long")
+                .chars()
+                .count()
+                < 150
+        );
     }
 }

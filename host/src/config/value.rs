@@ -42,7 +42,11 @@ impl Document<'_> {
 
     pub(super) fn place(&self, at: &Range<usize>) -> Place {
         let (line, column) = position(self.text, at.start);
-        Place::InFile { path: self.path.to_owned(), line, column }
+        Place::InFile {
+            path: self.path.to_owned(),
+            line,
+            column,
+        }
     }
 
     /// A path as it is meant: relative to the file.
@@ -54,9 +58,18 @@ impl Document<'_> {
 /// The line and the column of a byte, both from 1.
 pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..byte.min(text.len())];
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let line_start = before
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |at| at + 1);
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+    (
+        line,
+        String::from_utf8_lossy(&before[line_start..])
+            .chars()
+            .count()
+            + 1,
+    )
 }
 
 /// One value. A reader returns `None` after it has noted what is wrong.
@@ -83,7 +96,10 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn expected<T>(&self, what: &str) -> Option<T> {
-        self.refuse(format!("expected {what}, found {}", kind(self.spanned.get_ref())))
+        self.refuse(format!(
+            "expected {what}, found {}",
+            kind(self.spanned.get_ref())
+        ))
     }
 
     /// The text as it is written: what a message may repeat, for variables are not yet put in.
@@ -99,9 +115,11 @@ impl<'a> Value<'a> {
     fn text(&self, what: &str) -> Option<Cow<'a, str>> {
         let DeValue::String(written) = self.spanned.get_ref() else {
             return match self.spanned.get_ref() {
-                scalar @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {
-                    self.refuse(format!("expected {what}, found {}; put it in quotes", kind(scalar)))
-                }
+                scalar @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => self
+                    .refuse(format!(
+                        "expected {what}, found {}; put it in quotes",
+                        kind(scalar)
+                    )),
                 _ => self.expected(what),
             };
         };
@@ -112,7 +130,10 @@ impl<'a> Value<'a> {
     }
 
     fn refuse_text(&self, reason: &str) {
-        self.document.refuse(&self.spanned.span(), format!("{:?} {reason}", self.written()));
+        self.document.refuse(
+            &self.spanned.span(),
+            format!("{:?} {reason}", self.written()),
+        );
     }
 
     /// A string that is read as something.
@@ -128,14 +149,23 @@ impl<'a> Value<'a> {
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let text = self.text("a string")?;
-        read(&text).or_else(|reason| self.refuse(format!("{what} {reason}")).ok_or(())).ok()
+        read(&text)
+            .or_else(|reason| self.refuse(format!("{what} {reason}")).ok_or(()))
+            .ok()
     }
 
     /// One of a few words.
     pub(super) fn one_of<T: Copy>(self, words: &[(&str, T)]) -> Option<T> {
-        let all = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(" or ");
+        let all = words
+            .iter()
+            .map(|(word, _)| format!("{word:?}"))
+            .collect::<Vec<_>>()
+            .join(" or ");
         let text = self.text(&all)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, meaning)| *meaning);
         found.or_else(|| self.refuse(format!("expected {all}, found {:?}", self.written())))
     }
 
@@ -177,10 +207,16 @@ impl<'a> Value<'a> {
         };
         let found = i64::from_str_radix(written.as_str(), written.radix()).ok();
         let in_range = found.filter(|number| (least..=most).contains(number));
-        in_range.and_then(|number| T::try_from(number).ok()).or_else(|| match most {
-            i64::MAX => self.refuse(format!("expected a whole number of at least {least}, found {written}")),
-            _ => self.refuse(format!("expected a whole number from {least} to {most}, found {written}")),
-        })
+        in_range
+            .and_then(|number| T::try_from(number).ok())
+            .or_else(|| match most {
+                i64::MAX => self.refuse(format!(
+                    "expected a whole number of at least {least}, found {written}"
+                )),
+                _ => self.refuse(format!(
+                    "expected a whole number from {least} to {most}, found {written}"
+                )),
+            })
     }
 
     /// A part of a whole, from 0 to 1.
@@ -190,7 +226,8 @@ impl<'a> Value<'a> {
             DeValue::Integer(written) => written.as_str().parse().ok(),
             _ => return self.expected(what),
         };
-        part.and_then(Ratio::new).or_else(|| self.refuse(format!("expected {what}")))
+        part.and_then(Ratio::new)
+            .or_else(|| self.refuse(format!("expected {what}")))
     }
 
     /// A number of bytes, in words such as "64MiB" or as an integer.
@@ -202,8 +239,10 @@ impl<'a> Value<'a> {
             _ => return self.expected("a number of bytes such as 65536 or \"64MiB\""),
         };
         if found > most {
-            return self
-                .refuse(format!("{:?} is more than the {most} bytes that are possible", self.written()));
+            return self.refuse(format!(
+                "{:?} is more than the {most} bytes that are possible",
+                self.written()
+            ));
         }
         Some(found)
     }
@@ -212,7 +251,9 @@ impl<'a> Value<'a> {
     pub(super) fn list(self) -> Option<impl Iterator<Item = Value<'a>>> {
         let document = self.document;
         match self.spanned.get_ref() {
-            DeValue::Array(items) => Some(items.iter().map(move |spanned| Value { document, spanned })),
+            DeValue::Array(items) => {
+                Some(items.iter().map(move |spanned| Value { document, spanned }))
+            }
             DeValue::String(text) => {
                 self.refuse(format!("expected a list, found a string; write [{text:?}]"))
             }
@@ -244,12 +285,18 @@ impl<'a> Value<'a> {
     /// A table whose keys are names.
     pub(super) fn entries(self) -> Option<impl Iterator<Item = (Name<'a>, Value<'a>)>> {
         let document = self.document;
-        let DeValue::Table(entries) = self.spanned.get_ref() else { return self.expected("a table") };
-        Some(
-            entries
-                .iter()
-                .map(move |(name, spanned)| (Name { document, spanned: name }, Value { document, spanned })),
-        )
+        let DeValue::Table(entries) = self.spanned.get_ref() else {
+            return self.expected("a table");
+        };
+        Some(entries.iter().map(move |(name, spanned)| {
+            (
+                Name {
+                    document,
+                    spanned: name,
+                },
+                Value { document, spanned },
+            )
+        }))
     }
 }
 
@@ -296,20 +343,34 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(document: &'a Document<'a>, entries: &'a DeTable<'a>, at: Range<usize>) -> Self {
-        Self { document, entries, at, known: RefCell::default(), refused: RefCell::default() }
+    pub(super) fn new(
+        document: &'a Document<'a>,
+        entries: &'a DeTable<'a>,
+        at: Range<usize>,
+    ) -> Self {
+        Self {
+            document,
+            entries,
+            at,
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        }
     }
 
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.known.borrow_mut().push(key);
-        self.entries.get(key).map(|spanned| Value { document: self.document, spanned })
+        self.entries.get(key).map(|spanned| Value {
+            document: self.document,
+            spanned,
+        })
     }
 
     /// Like [`Self::get`]; notes if there is none.
     pub(super) fn required(&self, key: &'static str) -> Option<Value<'a>> {
         let found = self.get(key);
         if found.is_none() {
-            self.document.missing(&self.at, format!("the key {key:?} is missing"));
+            self.document
+                .missing(&self.at, format!("the key {key:?} is missing"));
         }
         found
     }
@@ -318,7 +379,8 @@ impl<'a> Table<'a> {
     pub(super) fn refuse_key(&self, key: &'static str, reason: &str) {
         self.refused.borrow_mut().push(key);
         if let Some((name, _)) = self.entries.get_key_value(key) {
-            self.document.refuse(&name.span(), format!("unknown key {key:?}: {reason}"));
+            self.document
+                .refuse(&name.span(), format!("unknown key {key:?}: {reason}"));
         }
     }
 
@@ -328,7 +390,8 @@ impl<'a> Table<'a> {
         for name in self.entries.keys() {
             let key: &str = name.get_ref();
             if !known.contains(&key) && !refused.contains(&key) {
-                self.document.refuse(&name.span(), unknown_key(key, known.iter().copied()));
+                self.document
+                    .refuse(&name.span(), unknown_key(key, known.iter().copied()));
             }
         }
     }

@@ -23,9 +23,10 @@ impl Login {
         Ok(match auth {
             Auth::None => carried.unwrap_or(Self::Anonymous),
             Auth::Token(token) => Self::Token(token.clone()),
-            Auth::UserPassword { username, password } => {
-                Self::User { username: username.clone(), password: password.clone() }
-            }
+            Auth::UserPassword { username, password } => Self::User {
+                username: username.clone(),
+                password: password.clone(),
+            },
             Auth::Credentials(path) => Self::Key(KeyFile::new(KeyKind::Credentials, path)?),
             Auth::NkeyFile(path) => Self::Key(KeyFile::new(KeyKind::Nkey, path)?),
         })
@@ -36,9 +37,10 @@ impl Login {
         match self {
             Self::Anonymous => ConnectOptions::new(),
             Self::Token(token) => ConnectOptions::with_token(token.expose().to_owned()),
-            Self::User { username, password } => {
-                ConnectOptions::with_user_and_password(username.clone(), password.expose().to_owned())
-            }
+            Self::User { username, password } => ConnectOptions::with_user_and_password(
+                username.clone(),
+                password.expose().to_owned(),
+            ),
             // The file is read for every connect, so that a renewed one is used without a restart.
             Self::Key(file) => {
                 let file = file.clone();
@@ -85,10 +87,17 @@ impl KeyKind {
 
 impl KeyFile {
     fn new(kind: KeyKind, path: &Path) -> Result<Self, ConnectError> {
-        let file = Self { kind, path: path.to_owned() };
+        let file = Self {
+            kind,
+            path: path.to_owned(),
+        };
         match file.read() {
             Ok(_) => Ok(file),
-            Err(reason) => Err(ConnectError::File { what: kind.words(), path: file.path, reason }),
+            Err(reason) => Err(ConnectError::File {
+                what: kind.words(),
+                path: file.path,
+                reason,
+            }),
         }
     }
 
@@ -98,18 +107,22 @@ impl KeyFile {
         let (jwt, seed) = match self.kind {
             KeyKind::Credentials => {
                 let jwt = block(&text, "USER JWT").ok_or("it has no block 'NATS USER JWT'")?;
-                let seed = block(&text, "USER NKEY SEED").ok_or("it has no block 'USER NKEY SEED'")?;
+                let seed =
+                    block(&text, "USER NKEY SEED").ok_or("it has no block 'USER NKEY SEED'")?;
                 (Some(jwt.to_owned()), seed)
             }
             KeyKind::Nkey => {
                 let mut lines = text.lines().map(str::trim);
                 (
                     None,
-                    lines.find(|line| line.starts_with("SU")).ok_or("it has no line 'SU…', a user's seed")?,
+                    lines
+                        .find(|line| line.starts_with("SU"))
+                        .ok_or("it has no line 'SU…', a user's seed")?,
                 )
             }
         };
-        let key = KeyPair::from_seed(seed).map_err(|error| format!("its seed is not valid: {error}"))?;
+        let key =
+            KeyPair::from_seed(seed).map_err(|error| format!("its seed is not valid: {error}"))?;
         match key.key_pair_type() {
             KeyPairType::User => Ok((jwt, key)),
             other => Err(format!("its seed is not a user's, but of kind {other:?}")),
@@ -118,7 +131,9 @@ impl KeyFile {
 
     /// The answer to a server's challenge.
     fn sign(&self, nonce: &[u8]) -> Result<async_nats::Auth, String> {
-        let (jwt, key) = self.read().map_err(|reason| format!("{}: {reason}", self.path.display()))?;
+        let (jwt, key) = self
+            .read()
+            .map_err(|reason| format!("{}: {reason}", self.path.display()))?;
         let mut auth = async_nats::Auth::new();
         auth.signature = Some(key.sign(nonce).map_err(|error| error.to_string())?);
         match jwt {
@@ -131,17 +146,29 @@ impl KeyFile {
 
 /// What stands in a credentials file between `-----BEGIN … name-----` and its end.
 fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let is_begin = |line: &&str| line.starts_with("---") && line.contains("BEGIN") && line.contains(name);
-    let mut lines = text.lines().map(str::trim).skip_while(|line| !is_begin(line)).skip(1);
-    lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with("---"))
+    let is_begin =
+        |line: &&str| line.starts_with("---") && line.contains("BEGIN") && line.contains(name);
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| !is_begin(line))
+        .skip(1);
+    lines
+        .find(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("---"))
 }
 
 /// Takes `user:password@` or `token@` out of the addresses. The client has one identity for all of them.
 fn take_users(servers: &mut [ServerAddr]) -> Result<Option<Login>, ConnectError> {
     let mut found: Option<(String, Option<String>)> = None;
     for server in servers {
-        let Some(user) = server.username() else { continue };
-        let user = (percent_decoded(user), server.password().map(percent_decoded));
+        let Some(user) = server.username() else {
+            continue;
+        };
+        let user = (
+            percent_decoded(user),
+            server.password().map(percent_decoded),
+        );
         if found.as_ref().is_some_and(|other| *other != user) {
             return Err(ConnectError::Settings(
                 "the servers' addresses carry different users: set one username and password for all of them"
@@ -152,7 +179,10 @@ fn take_users(servers: &mut [ServerAddr]) -> Result<Option<Login>, ConnectError>
         *server = super::plan::without_user(server);
     }
     Ok(found.map(|(username, password)| match password {
-        Some(password) => Login::User { username, password: Secret::new(password) },
+        Some(password) => Login::User {
+            username,
+            password: Secret::new(password),
+        },
         None => Login::Token(Secret::new(username)),
     }))
 }
@@ -168,7 +198,11 @@ fn percent_decoded(text: &str) -> String {
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() { &after[2..] } else { after };
+        rest = if escaped.is_some() {
+            &after[2..]
+        } else {
+            after
+        };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -179,7 +213,9 @@ mod tests {
 
     #[test]
     fn a_user_in_an_address_moves_into_the_login() {
-        let mut servers = ["nats://us%40er:p%25w@127.0.0.1:4222".parse().expect("an address")];
+        let mut servers = ["nats://us%40er:p%25w@127.0.0.1:4222"
+            .parse()
+            .expect("an address")];
         let login = Login::new(&Auth::None, &mut servers).expect("a login");
         assert_eq!(servers[0].as_url_str(), "nats://127.0.0.1:4222");
         match login {
@@ -199,10 +235,16 @@ mod tests {
 
     #[test]
     fn two_users_in_the_addresses_are_refused_without_their_passwords() {
-        let mut servers =
-            ["nats://a:secret1@h:1", "nats://b:secret2@h:2"].map(|s| s.parse().expect("an address"));
-        let error = Login::new(&Auth::None, &mut servers).err().expect("an error").to_string();
-        assert!(error.contains("different users") && !error.contains("secret"), "{error}");
+        let mut servers = ["nats://a:secret1@h:1", "nats://b:secret2@h:2"]
+            .map(|s| s.parse().expect("an address"));
+        let error = Login::new(&Auth::None, &mut servers)
+            .err()
+            .expect("an error")
+            .to_string();
+        assert!(
+            error.contains("different users") && !error.contains("secret"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -211,6 +253,9 @@ mod tests {
                     ***** IMPORTANT *****\n-----BEGIN USER NKEY SEED-----\n\nSUAB\n------END USER NKEY SEED------\n";
         assert_eq!(block(text, "USER JWT"), Some("eyJ0.a-b_c"));
         assert_eq!(block(text, "USER NKEY SEED"), Some("SUAB"));
-        assert_eq!(block("-----BEGIN NATS USER JWT-----\n------END", "USER JWT"), None);
+        assert_eq!(
+            block("-----BEGIN NATS USER JWT-----\n------END", "USER JWT"),
+            None
+        );
     }
 }

@@ -48,10 +48,13 @@ pub struct Refusal {
 }
 
 fn refusals(all: &[Refusal]) -> String {
-    all.iter().enumerate().fold(String::new(), |mut text, (index, Refusal { server, reason })| {
-        let separator = if index == 0 { ": " } else { "; " };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{separator}{server}: {reason}");
-        text
-    })
+    all.iter().enumerate().fold(
+        String::new(),
+        |mut text, (index, Refusal { server, reason })| {
+            let separator = if index == 0 { ": " } else { "; " };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{separator}{server}: {reason}");
+            text
+        },
+    )
 }

@@ -49,7 +49,9 @@ impl Alive {
                 self.shared.lame_ducks.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(target: "wharf::connection", "the server is about to stop (lame duck mode)");
             }
-            Event::ClientError(error) => tracing::debug!(target: "wharf::connection", %error, "client error"),
+            Event::ClientError(error) => {
+                tracing::debug!(target: "wharf::connection", %error, "client error")
+            }
             other @ (Event::Draining | Event::Closed) => {
                 tracing::debug!(target: "wharf::connection", event = %other, "client event");
             }

@@ -68,12 +68,18 @@ impl Stopper {
         F: Fn(&mut Subscriber) -> Option<Result<(), async_nats::UnsubscribeError>>,
     {
         loop {
-            let Some(subscriber) = self.0.upgrade() else { return Ok(()) };
+            let Some(subscriber) = self.0.upgrade() else {
+                return Ok(());
+            };
             let given = give(&mut locked(&subscriber));
             match given {
                 Some(Ok(())) => return Ok(()),
                 // The client has ended, and the subscription with it.
-                Some(Err(_)) => return Err(Error::Unavailable("the connection to NATS has ended".into())),
+                Some(Err(_)) => {
+                    return Err(Error::Unavailable(
+                        "the connection to NATS has ended".into(),
+                    ));
+                }
                 None if Instant::now() >= deadline => return Err(Error::Timeout),
                 None => drop(subscriber),
             }
@@ -84,12 +90,18 @@ impl Stopper {
 
 /// Step 1. The server takes a count of more than nine digits as "now"; the client takes it as "not for a long time".
 pub(super) async fn unsubscribe_all(all: &[Stopper], deadline: Instant) -> Result<(), Error> {
-    for_each(all, deadline, |subscriber| subscriber.unsubscribe_after(u64::MAX).now_or_never()).await
+    for_each(all, deadline, |subscriber| {
+        subscriber.unsubscribe_after(u64::MAX).now_or_never()
+    })
+    .await
 }
 
 /// Step 3. The client forgets the subscription; what has arrived can still be read.
 pub(super) async fn end_all(all: &[Stopper], deadline: Instant) -> Result<(), Error> {
-    for_each(all, deadline, |subscriber| subscriber.unsubscribe().now_or_never()).await
+    for_each(all, deadline, |subscriber| {
+        subscriber.unsubscribe().now_or_never()
+    })
+    .await
 }
 
 /// All of them, also after one that failed. The first error counts.

@@ -54,8 +54,12 @@ impl Inbox {
     /// Hands replies on, until the subscription ends.
     pub(super) async fn serve(&self, mut replies: Subscriber) {
         while let Some(message) = replies.next().await {
-            let token = message.subject.strip_prefix(&self.prefix).and_then(|token| token.parse().ok());
-            if let Some(Waiting { sender, .. }) = token.and_then(|token| locked(&self.waiting).remove(&token))
+            let token = message
+                .subject
+                .strip_prefix(&self.prefix)
+                .and_then(|token| token.parse().ok());
+            if let Some(Waiting { sender, .. }) =
+                token.and_then(|token| locked(&self.waiting).remove(&token))
             {
                 // It may have stopped waiting just now.
                 let _ = sender.send(Ok(message));
@@ -73,7 +77,9 @@ impl Inbox {
         }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         self.enter(token, subject.clone()).ok_or_else(|| {
-            Error::Unavailable(format!("{MAX_WAITING} requests are waiting for a reply already"))
+            Error::Unavailable(format!(
+                "{MAX_WAITING} requests are waiting for a reply already"
+            ))
         })
     }
 
@@ -81,8 +87,18 @@ impl Inbox {
     pub(super) fn fence(&self) -> Ticket<'_> {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        let ticket = Ticket { inbox: self, token, receiver };
-        locked(&self.waiting).insert(token, Waiting { subject: ticket.subject(), sender });
+        let ticket = Ticket {
+            inbox: self,
+            token,
+            receiver,
+        };
+        locked(&self.waiting).insert(
+            token,
+            Waiting {
+                subject: ticket.subject(),
+                sender,
+            },
+        );
         ticket
     }
 
@@ -94,7 +110,11 @@ impl Inbox {
         let (sender, receiver) = oneshot::channel();
         waiting.insert(token, Waiting { subject, sender });
         drop(waiting);
-        Some(Ticket { inbox: self, token, receiver })
+        Some(Ticket {
+            inbox: self,
+            token,
+            receiver,
+        })
     }
 
     /// Whether the server lets replies through to us.
@@ -110,7 +130,9 @@ impl Inbox {
     /// The server reported an error. If it forbids a subject that somebody waits for, they learn it. True if the error
     /// is about the inbox itself.
     pub(super) fn refused(&self, error: &str) -> bool {
-        let Some(subject) = forbidden_subject(error) else { return false };
+        let Some(subject) = forbidden_subject(error) else {
+            return false;
+        };
         if subject == &*self.subject() {
             self.refused.store(true, Ordering::Release);
         }
@@ -120,8 +142,11 @@ impl Inbox {
         // With the inbox itself forbidden no reply will come, to nobody; a fence finds another way.
         let concerned =
             |entry: &Waiting| &*entry.subject == subject || (is_inbox && !is_fence(&entry.subject));
-        let tokens: Vec<_> =
-            waiting.iter().filter(|(_, entry)| concerned(entry)).map(|(token, _)| *token).collect();
+        let tokens: Vec<_> = waiting
+            .iter()
+            .filter(|(_, entry)| concerned(entry))
+            .map(|(token, _)| *token)
+            .collect();
         for Waiting { sender, .. } in tokens.iter().filter_map(|token| waiting.remove(token)) {
             let _ = sender.send(Err(Error::Failed(error.to_owned())));
         }
@@ -137,7 +162,8 @@ impl Inbox {
 /// `Permissions Violation for Publish to "a.b"` → `a.b`; likewise `for Subscription to`.
 fn forbidden_subject(error: &str) -> Option<&str> {
     let (what, subject) = error.split_once('"')?;
-    what.starts_with("Permissions Violation for").then_some(())?;
+    what.starts_with("Permissions Violation for")
+        .then_some(())?;
     subject.split('"').next()
 }
 
@@ -182,8 +208,13 @@ mod tests {
     #[tokio::test]
     async fn places_are_bounded_but_a_fence_always_has_one() {
         let inbox = Inbox::new();
-        let tickets: Vec<_> = (0..MAX_WAITING).map(|_| inbox.ticket(&"a".into()).expect("a place")).collect();
-        assert!(matches!(inbox.ticket(&"a".into()), Err(Error::Unavailable(_))));
+        let tickets: Vec<_> = (0..MAX_WAITING)
+            .map(|_| inbox.ticket(&"a".into()).expect("a place"))
+            .collect();
+        assert!(matches!(
+            inbox.ticket(&"a".into()),
+            Err(Error::Unavailable(_))
+        ));
         assert_eq!(locked(&inbox.waiting).len(), tickets.len());
         let _fence = inbox.fence();
         assert_eq!(locked(&inbox.waiting).len(), tickets.len() + 1);
@@ -192,18 +223,30 @@ mod tests {
     #[tokio::test]
     async fn a_forbidden_subject_fails_the_requests_to_it_alone() {
         let inbox = Inbox::new();
-        let (mut forbidden, mut other) = (inbox.ticket(&"a".into()).expect("a place"), inbox.fence());
+        let (mut forbidden, mut other) =
+            (inbox.ticket(&"a".into()).expect("a place"), inbox.fence());
         assert!(!inbox.refused("Permissions Violation for Publish to \"a\""));
-        assert!(matches!(forbidden.answer().await, Some(Err(Error::Failed(text))) if text.contains("\"a\"")));
-        assert!(other.receiver.try_recv().is_err(), "the other one still waits");
+        assert!(
+            matches!(forbidden.answer().await, Some(Err(Error::Failed(text))) if text.contains("\"a\""))
+        );
+        assert!(
+            other.receiver.try_recv().is_err(),
+            "the other one still waits"
+        );
     }
 
     #[tokio::test]
     async fn a_forbidden_inbox_fails_all_requests_but_no_fence() {
         let inbox = Inbox::new();
         let (mut request, mut fence) = (inbox.ticket(&"a".into()).expect("a place"), inbox.fence());
-        assert!(inbox.refused(&format!("Permissions Violation for Subscription to \"{}\"", inbox.subject())));
-        assert!(matches!(request.answer().await, Some(Err(Error::Failed(_)))));
+        assert!(inbox.refused(&format!(
+            "Permissions Violation for Subscription to \"{}\"",
+            inbox.subject()
+        )));
+        assert!(matches!(
+            request.answer().await,
+            Some(Err(Error::Failed(_)))
+        ));
         assert!(fence.receiver.try_recv().is_err(), "the fence still waits");
         assert!(matches!(inbox.ticket(&"a".into()), Err(Error::Failed(_))));
     }

@@ -34,7 +34,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Error;
-use crate::config::{ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
+use crate::config::{
+    ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject,
+};
 
 pub use error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
@@ -71,7 +73,12 @@ impl Connection {
         let shared = Arc::new(Shared::new());
         let (thread, opened) = thread::start(plan, &shared).await?;
         let thread::Opened { client, jetstream } = opened;
-        Ok(Self(Arc::new(Inner { client, jetstream, shared, thread })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            jetstream,
+            shared,
+            thread,
+        })))
     }
 
     /// The client itself. Its calls may wait without a limit while there is no server: those here do not.
@@ -111,31 +118,47 @@ impl Connection {
         check_publish_subject(&subject)?;
         reply.as_ref().map_or(Ok(()), check_publish_subject)?;
         let client = &self.0.client;
-        let message = OutboundMessage { subject, reply, payload, headers };
-        self.promptly(client.publish_message(message)).await?.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Error::TooLarge(client.max_payload() as u64),
-            PublishErrorKind::InvalidSubject => Error::Invalid(error.to_string()),
-            PublishErrorKind::Send => self.unavailable(),
-        })
+        let message = OutboundMessage {
+            subject,
+            reply,
+            payload,
+            headers,
+        };
+        self.promptly(client.publish_message(message))
+            .await?
+            .map_err(|error| match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => {
+                    Error::TooLarge(client.max_payload() as u64)
+                }
+                PublishErrorKind::InvalidSubject => Error::Invalid(error.to_string()),
+                PublishErrorKind::Send => self.unavailable(),
+            })
     }
 
     /// Subscribes to a subject, as a member of a queue group or alone.
-    pub(crate) async fn subscribe(&self, subject: Subject, queue: Option<String>) -> Result<Inbound, Error> {
+    pub(crate) async fn subscribe(
+        &self,
+        subject: Subject,
+        queue: Option<String>,
+    ) -> Result<Inbound, Error> {
         check_pattern(&subject).map_err(Error::Invalid)?;
         let client = &self.0.client;
         let subscribed = match queue {
             Some(queue) => {
                 check_queue(&queue).map_err(Error::Invalid)?;
-                self.promptly(client.queue_subscribe(subject, queue)).await?
+                self.promptly(client.queue_subscribe(subject, queue))
+                    .await?
             }
             None => self.promptly(client.subscribe(subject)).await?,
         };
-        subscribed.map(Inbound::new).map_err(|error| match error.kind() {
-            SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
-                Error::Invalid(error.to_string())
-            }
-            SubscribeErrorKind::Other => self.unavailable(),
-        })
+        subscribed
+            .map(Inbound::new)
+            .map_err(|error| match error.kind() {
+                SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
+                    Error::Invalid(error.to_string())
+                }
+                SubscribeErrorKind::Other => self.unavailable(),
+            })
     }
 
     /// Publishes a message and waits for the first reply.
@@ -148,10 +171,16 @@ impl Connection {
     ) -> Result<Message, Error> {
         let mut ticket = self.0.shared.inbox.ticket(&subject)?;
         let answer = async {
-            self.publish(subject, Some(ticket.subject()), headers, payload).await?;
-            ticket.answer().await.unwrap_or_else(|| Err(self.unavailable()))
+            self.publish(subject, Some(ticket.subject()), headers, payload)
+                .await?;
+            ticket
+                .answer()
+                .await
+                .unwrap_or_else(|| Err(self.unavailable()))
         };
-        let message = timeout(within, answer).await.map_err(|_| Error::Timeout)??;
+        let message = timeout(within, answer)
+            .await
+            .map_err(|_| Error::Timeout)??;
         match message.status {
             Some(StatusCode::NO_RESPONDERS) => Err(Error::NoResponders),
             _ => Ok(message),
@@ -169,7 +198,9 @@ impl Connection {
         let name = subject.clone();
         match self.request(subject, headers, payload, within).await {
             Ok(message) => store::acknowledged(&name, &message.payload),
-            Err(Error::NoResponders) => Err(Error::NotFound(format!("no stream listens on '{name}'"))),
+            Err(Error::NoResponders) => {
+                Err(Error::NotFound(format!("no stream listens on '{name}'")))
+            }
             Err(error) => Err(error),
         }
     }
@@ -193,7 +224,8 @@ impl Connection {
                     // Nothing can come back to us but the refusal of a subscription.
                     refused_subscription = Some(self.subscribe(ticket.subject(), None).await?);
                 } else {
-                    self.publish(ticket.subject(), None, None, Bytes::new()).await?;
+                    self.publish(ticket.subject(), None, None, Bytes::new())
+                        .await?;
                 }
                 Ok::<_, Error>(timeout(FENCE_INTERVAL, ticket.answer()).await)
             };
@@ -221,12 +253,19 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::fence`]; the subscriptions are stopped all the same.
-    pub(crate) async fn quiesce(&self, subscriptions: &[Stopper], within: Duration) -> Result<(), Error> {
+    pub(crate) async fn quiesce(
+        &self,
+        subscriptions: &[Stopper],
+        within: Duration,
+    ) -> Result<(), Error> {
         let deadline = Instant::now() + within;
         let stopped = inbound::unsubscribe_all(subscriptions, deadline).await;
-        let fenced = self.fence(deadline.saturating_duration_since(Instant::now())).await;
+        let fenced = self
+            .fence(deadline.saturating_duration_since(Instant::now()))
+            .await;
         // Ending is worth a moment even when the time is up: otherwise readers would wait for ever.
-        let ended = inbound::end_all(subscriptions, deadline.max(Instant::now() + QUEUE_WAIT)).await;
+        let ended =
+            inbound::end_all(subscriptions, deadline.max(Instant::now() + QUEUE_WAIT)).await;
         fenced.and(stopped).and(ended)
     }
 
@@ -248,10 +287,13 @@ impl Connection {
             return Err(self.unavailable());
         }
         let mut command = std::pin::pin!(command);
-        let first = std::future::poll_fn(|context| Poll::Ready(command.as_mut().poll(context))).await;
+        let first =
+            std::future::poll_fn(|context| Poll::Ready(command.as_mut().poll(context))).await;
         match first {
             Poll::Ready(done) => Ok(done),
-            Poll::Pending => timeout(QUEUE_WAIT, command).await.map_err(|_| self.unavailable()),
+            Poll::Pending => timeout(QUEUE_WAIT, command)
+                .await
+                .map_err(|_| self.unavailable()),
         }
     }
 
@@ -275,7 +317,11 @@ fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
     let is_usual = subject.len() <= MAX_SUBJECT_BYTES
         && subject.is_valid()
         && !subject.bytes().any(|byte| matches!(byte, b'*' | b'>'));
-    if is_usual { Ok(()) } else { check_subject(subject).map_err(Error::Invalid) }
+    if is_usual {
+        Ok(())
+    } else {
+        check_subject(subject).map_err(Error::Invalid)
+    }
 }
 
 /// What a panic elsewhere left behind is still sound: every critical section here is one step.

@@ -60,8 +60,10 @@ impl Plan {
                     self.complete_pool(&client).await;
                     return Ok(client);
                 }
-                Err(error) => refusals
-                    .push(Refusal { server: server.as_url_str().to_owned(), reason: self.reason(&error) }),
+                Err(error) => refusals.push(Refusal {
+                    server: server.as_url_str().to_owned(),
+                    reason: self.reason(&error),
+                }),
             }
         }
         Err(ConnectError::Refused(refusals))
@@ -71,7 +73,12 @@ impl Plan {
     async fn complete_pool(&self, client: &Client) {
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
-        pool.extend(known.into_iter().map(|server| server.addr).filter(|addr| !self.servers.contains(addr)));
+        pool.extend(
+            known
+                .into_iter()
+                .map(|server| server.addr)
+                .filter(|addr| !self.servers.contains(addr)),
+        );
         // It fails only when the client has ended already, which its state says.
         if let Err(error) = client.set_server_pool(pool.as_slice()).await {
             tracing::debug!(target: "wharf::connection", %error, "cannot set the servers");
@@ -117,7 +124,10 @@ impl Plan {
                 format!("the server does not let us in {}", self.login.words())
             }
             ConnectErrorKind::TimedOut => {
-                format!("no answer within {}", humantime::format_duration(self.connect_timeout))
+                format!(
+                    "no answer within {}",
+                    humantime::format_duration(self.connect_timeout)
+                )
             }
             _ => error.to_string(),
         }
@@ -128,12 +138,22 @@ impl Plan {
 fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
     let mut addresses = Vec::new();
     for entry in servers {
-        let wrong = |reason: String| ConnectError::Address { server: redact_server(entry), reason };
+        let wrong = |reason: String| ConnectError::Address {
+            server: redact_server(entry),
+            reason,
+        };
         for name in parse_servers(entry).map_err(wrong)? {
-            addresses.push(name.parse().map_err(|error: std::io::Error| wrong(error.to_string()))?);
+            addresses.push(
+                name.parse()
+                    .map_err(|error: std::io::Error| wrong(error.to_string()))?,
+            );
         }
     }
-    if addresses.is_empty() { Err(ConnectError::NoServer) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(ConnectError::NoServer)
+    } else {
+        Ok(addresses)
+    }
 }
 
 /// The address without `user:password@`.
@@ -147,15 +167,26 @@ pub(super) fn without_user(server: &ServerAddr) -> ServerAddr {
 
 /// The client reads these files at every connect; here, once, for an error that says which and why.
 fn check_tls(tls: &TlsSettings) -> Result<(), ConnectError> {
-    let unusable =
-        |what, path: &Path, reason: String| ConnectError::File { what, path: path.to_owned(), reason };
-    let authorities = tls.ca.iter().map(|path| ("the TLS authorities' file", path));
-    for (what, path) in authorities.chain(tls.cert.iter().map(|path| ("the TLS certificate", path))) {
+    let unusable = |what, path: &Path, reason: String| ConnectError::File {
+        what,
+        path: path.to_owned(),
+        reason,
+    };
+    let authorities = tls
+        .ca
+        .iter()
+        .map(|path| ("the TLS authorities' file", path));
+    for (what, path) in authorities.chain(tls.cert.iter().map(|path| ("the TLS certificate", path)))
+    {
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| unusable(what, path, error.to_string()))?;
         if certificates.is_empty() {
-            return Err(unusable(what, path, "it has no certificate in PEM form".into()));
+            return Err(unusable(
+                what,
+                path,
+                "it has no certificate in PEM form".into(),
+            ));
         }
     }
     if let Some(path) = &tls.key {
@@ -184,8 +215,14 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_named_without_its_password() {
-        for address in ["nats://u:s3cret@h:port", "http://u:s3cret@h", "ws://u:s3cret@h"] {
-            let error = addresses(&[address.to_owned()]).expect_err("no address").to_string();
+        for address in [
+            "nats://u:s3cret@h:port",
+            "http://u:s3cret@h",
+            "ws://u:s3cret@h",
+        ] {
+            let error = addresses(&[address.to_owned()])
+                .expect_err("no address")
+                .to_string();
             assert!(error.contains("@h") && !error.contains("s3cret"), "{error}");
         }
         assert!(matches!(addresses(&[]), Err(ConnectError::NoServer)));

@@ -18,8 +18,11 @@ use crate::config::ConnectionSettings;
 const REFUSALS: u32 = 2;
 
 /// How a server's refusal reads: credentials that are wrong, or no longer good.
-const REFUSAL_WORDS: [&str; 3] =
-    ["authorization violation", "authentication expired", "authentication revoked"];
+const REFUSAL_WORDS: [&str; 3] = [
+    "authorization violation",
+    "authentication expired",
+    "authentication revoked",
+];
 
 pub(super) struct Reconnects {
     max: Option<u32>,
@@ -68,12 +71,18 @@ impl Reconnects {
         let connects = shared.connects();
         if connects == 0 {
             // The first connect: the pool is the one server that is tried.
-            return pool.first().map_or(Next::GiveUp, |server| attempt(server.addr.clone(), Duration::ZERO));
+            return pool.first().map_or(Next::GiveUp, |server| {
+                attempt(server.addr.clone(), Duration::ZERO)
+            });
         }
         let mut outage = locked(&self.outage);
         if outage.connects != connects {
             let last = outage.last.take();
-            *outage = Outage { connects, last, ..Outage::default() };
+            *outage = Outage {
+                connects,
+                last,
+                ..Outage::default()
+            };
             shared.disconnected();
         } else if let Some(reason) = outage.failed(pool) {
             shared.give_up(reason);
@@ -87,10 +96,16 @@ impl Reconnects {
             outage.passes += 1;
             outage.left = self.order(pool, outage.last.as_ref());
         }
-        let Some(server) = outage.left.pop_front() else { return Next::GiveUp };
+        let Some(server) = outage.left.pop_front() else {
+            return Next::GiveUp;
+        };
         outage.last = Some(server.clone());
         // Other servers are tried at once; the wait is before the last one of a pass.
-        let wait = if outage.left.is_empty() { jittered(self.wait) } else { Duration::ZERO };
+        let wait = if outage.left.is_empty() {
+            jittered(self.wait)
+        } else {
+            Duration::ZERO
+        };
         tracing::info!(
             target: "wharf::connection",
             server = server.as_url_str(), pass = outage.passes, ?wait, "trying to reconnect"
@@ -113,16 +128,24 @@ impl Reconnects {
         if tries == 0 {
             return "it broke, and max_reconnect is 0".to_owned();
         }
-        let reasons: Vec<_> = pool.iter().map(|server| format!("{server}: {}", last_error(server))).collect();
+        let reasons: Vec<_> = pool
+            .iter()
+            .map(|server| format!("{server}: {}", last_error(server)))
+            .collect();
         let times = if tries == 1 { "try" } else { "tries" };
-        format!("no server could be reached in {tries} {times} ({})", reasons.join("; "))
+        format!(
+            "no server could be reached in {tries} {times} ({})",
+            reasons.join("; ")
+        )
     }
 }
 
 impl Outage {
     /// Takes note that the last attempt failed. A reason if that was once too often.
     fn failed(&mut self, pool: &[Server]) -> Option<String> {
-        let server = pool.iter().find(|server| Some(&server.addr) == self.last.as_ref())?;
+        let server = pool
+            .iter()
+            .find(|server| Some(&server.addr) == self.last.as_ref())?;
         let reason = last_error(server);
         tracing::warn!(target: "wharf::connection", %server, reason, "cannot reconnect");
         let lowercase = reason.to_lowercase();
@@ -137,11 +160,17 @@ impl Outage {
 
 /// The client does not note a name that does not resolve.
 fn last_error(server: &Server) -> &str {
-    server.last_error.as_deref().unwrap_or("its name does not resolve")
+    server
+        .last_error
+        .as_deref()
+        .unwrap_or("its name does not resolve")
 }
 
 fn attempt(addr: ServerAddr, wait: Duration) -> Next {
-    Next::Try(ReconnectToServer { addr, delay: Some(wait) })
+    Next::Try(ReconnectToServer {
+        addr,
+        delay: Some(wait),
+    })
 }
 
 /// Up to a tenth more, so that many clients do not come back at once.
@@ -218,7 +247,10 @@ mod tests {
             match self.reconnects.next(&self.pool, &self.shared) {
                 Next::Try(ReconnectToServer { addr, delay }) => {
                     let delay = delay.expect("a delay");
-                    assert!(delay.is_zero() || (WAIT..=WAIT.mul_f64(1.1)).contains(&delay), "{delay:?}");
+                    assert!(
+                        delay.is_zero() || (WAIT..=WAIT.mul_f64(1.1)).contains(&delay),
+                        "{delay:?}"
+                    );
                     Some((addr.host().to_owned(), !delay.is_zero()))
                 }
                 Next::GiveUp => None,
@@ -246,7 +278,10 @@ mod tests {
         let scene = Scene::new(&["a", "b", "c"], Some(2));
         let tried: Vec<_> = std::iter::from_fn(|| scene.next()).collect();
         let pass = [at_once("b"), at_once("c"), waited("a")];
-        assert_eq!(tried.into_iter().map(Some).collect::<Vec<_>>(), [pass.clone(), pass].concat());
+        assert_eq!(
+            tried.into_iter().map(Some).collect::<Vec<_>>(),
+            [pass.clone(), pass].concat()
+        );
         let why = scene.lost().expect("it is lost");
         assert!(why.contains("2 tries") && why.contains("nats://b"), "{why}");
     }
@@ -259,7 +294,10 @@ mod tests {
             scene.succeed();
         }
         assert_eq!(scene.lost(), None);
-        assert_eq!([scene.next(), scene.next(), scene.next()], [waited("a"), waited("a"), None]);
+        assert_eq!(
+            [scene.next(), scene.next(), scene.next()],
+            [waited("a"), waited("a"), None]
+        );
         assert_eq!(scene.shared.disconnects(), 6);
     }
 
@@ -269,18 +307,29 @@ mod tests {
         assert!((0..1000).all(|_| scene.next().is_some()));
         let scene = Scene::new(&["a"], Some(0));
         assert_eq!(scene.next(), None);
-        assert_eq!(scene.lost().as_deref(), Some("it broke, and max_reconnect is 0"));
+        assert_eq!(
+            scene.lost().as_deref(),
+            Some("it broke, and max_reconnect is 0")
+        );
     }
 
     #[test]
     fn a_server_that_refuses_us_twice_in_one_outage_is_one_too_many() {
         let mut scene = Scene::new(&["a", "b"], None);
-        scene.pool[0].last_error = Some("authorization violation: nats: authorization violation".into());
+        scene.pool[0].last_error =
+            Some("authorization violation: nats: authorization violation".into());
         // An outage with one refusal, then another.
-        assert_eq!([scene.next(), scene.next(), scene.next()], [at_once("b"), waited("a"), at_once("b")]);
+        assert_eq!(
+            [scene.next(), scene.next(), scene.next()],
+            [at_once("b"), waited("a"), at_once("b")]
+        );
         scene.succeed();
         assert_eq!([scene.next(), scene.next()], [at_once("a"), waited("b")]);
         assert_eq!([scene.next(), scene.next()], [at_once("a"), None]);
-        assert!(scene.lost().is_some_and(|why| why.contains("nats://a does not let us in any more")));
+        assert!(
+            scene
+                .lost()
+                .is_some_and(|why| why.contains("nats://a does not let us in any more"))
+        );
     }
 }

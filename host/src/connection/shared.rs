@@ -131,7 +131,9 @@ impl Shared {
 
     /// Connects that succeeded. 0 until the first one is complete.
     pub(super) fn connects(&self) -> u64 {
-        self.statistics.get().map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed))
+        self.statistics
+            .get()
+            .map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed))
     }
 
     pub(super) fn disconnects(&self) -> u64 {

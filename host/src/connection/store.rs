@@ -48,15 +48,18 @@ pub(super) fn acknowledged(subject: &str, answer: &[u8]) -> Result<StoreAck, Err
     if let Ok(Refused { error }) = serde_json::from_slice(answer) {
         return Err(refusal(error));
     }
-    serde_json::from_slice(answer)
-        .map_err(|error| Error::Failed(format!("what answered on '{subject}' is not a stream ({error})")))
+    serde_json::from_slice(answer).map_err(|error| {
+        Error::Failed(format!(
+            "what answered on '{subject}' is not a stream ({error})"
+        ))
+    })
 }
 
 fn refusal(error: ApiError) -> Error {
     match error.err_code {
-        code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_IN_CLUSTER | code::WRONG_LAST_MESSAGE_ID => {
-            Error::Conflict
-        }
+        code::WRONG_LAST_SEQUENCE
+        | code::WRONG_LAST_SEQUENCE_IN_CLUSTER
+        | code::WRONG_LAST_MESSAGE_ID => Error::Conflict,
         code::TTL_NOT_VALID => Error::Invalid(error.description),
         code::TTL_NOT_ENABLED => Error::Unsupported(error.description),
         _ if error.code == code::SERVICE_UNAVAILABLE => Error::Unavailable(error.description),
@@ -71,8 +74,19 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_read() {
         let ack = acknowledged("s", br#"{"stream":"S","seq":7,"duplicate":true}"#).expect("an ack");
-        assert_eq!(ack, StoreAck { stream: "S".into(), sequence: 7, duplicate: true });
-        assert!(!acknowledged("s", br#"{"stream":"S","seq":8}"#).expect("an ack").duplicate);
+        assert_eq!(
+            ack,
+            StoreAck {
+                stream: "S".into(),
+                sequence: 7,
+                duplicate: true
+            }
+        );
+        assert!(
+            !acknowledged("s", br#"{"stream":"S","seq":8}"#)
+                .expect("an ack")
+                .duplicate
+        );
     }
 
     #[test]

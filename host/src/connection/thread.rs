@@ -33,7 +33,10 @@ pub(super) struct Opened {
 type Outcome = Result<(Opened, Handle), ConnectError>;
 
 /// Starts the thread and waits for its first connect.
-pub(super) async fn start(plan: Plan, shared: &Arc<Shared>) -> Result<(Thread, Opened), ConnectError> {
+pub(super) async fn start(
+    plan: Plan,
+    shared: &Arc<Shared>,
+) -> Result<(Thread, Opened), ConnectError> {
     let (sender, receiver) = oneshot::channel();
     let ended = CancellationToken::new();
     let thread = std::thread::Builder::new()
@@ -49,7 +52,15 @@ pub(super) async fn start(plan: Plan, shared: &Arc<Shared>) -> Result<(Thread, O
     let died = |_| ConnectError::Thread(io::Error::other("it ended without an answer"));
     let (opened, runtime) = receiver.await.map_err(died)??;
     let stop = shared.stop.clone();
-    Ok((Thread { runtime, stop, ended, thread: Mutex::new(Some(thread)) }, opened))
+    Ok((
+        Thread {
+            runtime,
+            stop,
+            ended,
+            thread: Mutex::new(Some(thread)),
+        },
+        opened,
+    ))
 }
 
 impl Thread {
@@ -98,17 +109,25 @@ async fn serve(plan: &Plan, shared: &Arc<Shared>, mut sender: oneshot::Sender<Ou
         Ok((opened, replies)) => (Ok((opened, Handle::current())), Some(replies)),
         Err(error) => (Err(error), None),
     };
-    let (Ok(()), Some(replies)) = (sender.send(opened), replies) else { return };
+    let (Ok(()), Some(replies)) = (sender.send(opened), replies) else {
+        return;
+    };
     tokio::select! {
         () = shared.stop.cancelled() => {}
         () = shared.inbox.serve(replies) => shared.give_up("the client ended by itself".to_owned()),
     }
 }
 
-async fn open(plan: &Plan, shared: &Arc<Shared>) -> Result<(Opened, async_nats::Subscriber), ConnectError> {
+async fn open(
+    plan: &Plan,
+    shared: &Arc<Shared>,
+) -> Result<(Opened, async_nats::Subscriber), ConnectError> {
     let client = plan.connect(shared).await?;
     let ended = |error| ConnectError::Thread(io::Error::other(error));
-    let replies = client.subscribe(shared.inbox.subject()).await.map_err(ended)?;
+    let replies = client
+        .subscribe(shared.inbox.subject())
+        .await
+        .map_err(ended)?;
     // Made here because it starts a task, which then belongs to this thread.
     let jetstream = jetstream::new(client.clone());
     Ok((Opened { client, jetstream }, replies))

@@ -29,12 +29,16 @@ impl StoreOptions {
     /// Adds the headers that say so.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) -> Result<(), Error> {
         if let Some(id) = &self.message_id {
-            let id: HeaderValue =
-                id.parse().map_err(|_| Error::Invalid("a message id is one line of text".into()))?;
+            let id: HeaderValue = id
+                .parse()
+                .map_err(|_| Error::Invalid("a message id is one line of text".into()))?;
             headers.insert(NATS_MESSAGE_ID, id);
         }
         if let Some(sequence) = self.expected_last_subject_sequence {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(sequence));
+            headers.insert(
+                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+                HeaderValue::from(sequence),
+            );
         }
         if let Some(ttl) = self.ttl {
             headers.insert(NATS_TTL, HeaderValue::from(ttl_seconds(ttl)));
@@ -45,7 +49,9 @@ impl StoreOptions {
 
 /// The server counts in whole seconds, at least one. Rounded up: nothing goes earlier than asked.
 pub(crate) fn ttl_seconds(ttl: Duration) -> u64 {
-    ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1)
+    ttl.as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0))
+        .max(1)
 }
 
 impl Connector {
@@ -68,7 +74,8 @@ impl Connector {
         value: &T,
     ) -> Result<StoreAck, Error> {
         let payload = typed::encode(self.serializer, value)?;
-        self.publish_stored_raw(subject, None, payload, &StoreOptions::default()).await
+        self.publish_stored_raw(subject, None, payload, &StoreOptions::default())
+            .await
     }
 
     /// Publishes bytes as they are, with headers and options, and waits until a stream has stored them.
@@ -97,7 +104,10 @@ impl Connector {
         options.apply(&mut headers)?;
         let headers = Some(headers).filter(|headers| !headers.is_empty());
         let subject = self.on_wire(subject);
-        self.shared.connection.store(subject, headers, payload.into(), self.request_timeout).await
+        self.shared
+            .connection
+            .store(subject, headers, payload.into(), self.request_timeout)
+            .await
     }
 }
 
@@ -107,13 +117,20 @@ mod tests {
 
     #[test]
     fn a_time_to_live_is_rounded_up_to_whole_seconds() {
-        let seconds = [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
+        let seconds =
+            [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
         assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
     }
 
     #[test]
     fn a_message_id_of_two_lines_is_refused() {
-        let options = StoreOptions { message_id: Some("a\r\nb".into()), ..StoreOptions::default() };
-        assert!(matches!(options.apply(&mut HeaderMap::new()), Err(Error::Invalid(_))));
+        let options = StoreOptions {
+            message_id: Some("a\r\nb".into()),
+            ..StoreOptions::default()
+        };
+        assert!(matches!(
+            options.apply(&mut HeaderMap::new()),
+            Err(Error::Invalid(_))
+        ));
     }
 }

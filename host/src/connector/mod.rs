@@ -279,14 +279,27 @@ impl Connector {
     /// # }
     /// ```
     pub async fn drain(self) -> Result<(), Error> {
-        let Shared { connection, is_owner, drain_timeout, subscriptions, readers, .. } = &*self.shared;
+        let Shared {
+            connection,
+            is_owner,
+            drain_timeout,
+            subscriptions,
+            readers,
+            ..
+        } = &*self.shared;
         let deadline = Instant::now() + *drain_timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let all = std::mem::take(&mut *crate::connection::locked(subscriptions));
         let stopped = connection.quiesce(&all, left()).await;
         readers.close();
-        let read = timeout_at(deadline, readers.wait()).await.map_err(|_| Error::Timeout);
-        let closed = if *is_owner { connection.close(left()).await } else { connection.fence(left()).await };
+        let read = timeout_at(deadline, readers.wait())
+            .await
+            .map_err(|_| Error::Timeout);
+        let closed = if *is_owner {
+            connection.close(left()).await
+        } else {
+            connection.fence(left()).await
+        };
         stopped.and(read).and(closed)
     }
 }

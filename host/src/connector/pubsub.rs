@@ -33,8 +33,13 @@ impl Connector {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish<T: Serialize + ?Sized>(&self, subject: &str, value: &T) -> Result<(), Error> {
-        self.publish_raw(subject, typed::encode(self.serializer, value)?).await
+    pub async fn publish<T: Serialize + ?Sized>(
+        &self,
+        subject: &str,
+        value: &T,
+    ) -> Result<(), Error> {
+        self.publish_raw(subject, typed::encode(self.serializer, value)?)
+            .await
     }
 
     /// Publishes bytes as they are.
@@ -49,7 +54,10 @@ impl Connector {
     /// # }
     /// ```
     pub async fn publish_raw(&self, subject: &str, payload: impl Into<Bytes>) -> Result<(), Error> {
-        self.shared.connection.publish(self.on_wire(subject), None, None, payload.into()).await
+        self.shared
+            .connection
+            .publish(self.on_wire(subject), None, None, payload.into())
+            .await
     }
 
     /// Publishes a message with headers or a subject to reply to, which gets no prefix.
@@ -71,8 +79,16 @@ impl Connector {
     /// # }
     /// ```
     pub async fn publish_message(&self, message: OutboundMessage) -> Result<(), Error> {
-        let OutboundMessage { subject, reply, headers, payload } = message;
-        self.shared.connection.publish(self.on_wire(&subject), reply, headers, payload).await
+        let OutboundMessage {
+            subject,
+            reply,
+            headers,
+            payload,
+        } = message;
+        self.shared
+            .connection
+            .publish(self.on_wire(&subject), reply, headers, payload)
+            .await
     }
 
     /// Publishes a value and waits for the first reply.
@@ -92,11 +108,15 @@ impl Connector {
         T: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let message = self.request_raw(subject, typed::encode(self.serializer, value)?).await?;
+        let message = self
+            .request_raw(subject, typed::encode(self.serializer, value)?)
+            .await?;
         if let Some(failure) = service_error(&message) {
             return Err(Error::Failed(failure));
         }
-        typed::decode(self.serializer, &message.payload, || format!("the reply to '{subject}'"))
+        typed::decode(self.serializer, &message.payload, || {
+            format!("the reply to '{subject}'")
+        })
     }
 
     /// Publishes bytes and waits for the first reply, whatever it is.
@@ -111,9 +131,16 @@ impl Connector {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn request_raw(&self, subject: &str, payload: impl Into<Bytes>) -> Result<Message, Error> {
+    pub async fn request_raw(
+        &self,
+        subject: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<Message, Error> {
         let subject = self.on_wire(subject);
-        self.shared.connection.request(subject, None, payload.into(), self.request_timeout).await
+        self.shared
+            .connection
+            .request(subject, None, payload.into(), self.request_timeout)
+            .await
     }
 
     /// Subscribes to a subject. With a queue group, its members share the messages.
@@ -139,7 +166,11 @@ impl Connector {
         queue: Option<&str>,
     ) -> Result<Subscription<T>, Error> {
         let raw = self.subscribe_raw(subject, queue).await?;
-        Ok(Subscription { raw, connector: self.clone(), value: PhantomData })
+        Ok(Subscription {
+            raw,
+            connector: self.clone(),
+            value: PhantomData,
+        })
     }
 
     /// Subscribes to a subject, and takes messages as they are.
@@ -158,22 +189,37 @@ impl Connector {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn subscribe_raw(&self, subject: &str, queue: Option<&str>) -> Result<RawSubscription, Error> {
+    pub async fn subscribe_raw(
+        &self,
+        subject: &str,
+        queue: Option<&str>,
+    ) -> Result<RawSubscription, Error> {
         let reader = self.shared.readers.token();
         let subject = self.on_wire(subject);
-        let inbound = self.shared.connection.subscribe(subject, queue.map(str::to_owned)).await?;
+        let inbound = self
+            .shared
+            .connection
+            .subscribe(subject, queue.map(str::to_owned))
+            .await?;
         let mut subscriptions = locked(&self.shared.subscriptions);
         // Looked through only before it would grow, so that many subscriptions stay cheap.
         if subscriptions.len() == subscriptions.capacity() {
             subscriptions.retain(|stopper: &Stopper| !stopper.is_gone());
         }
         subscriptions.push(inbound.stopper());
-        Ok(RawSubscription { inbound, reader: Some(reader) })
+        Ok(RawSubscription {
+            inbound,
+            reader: Some(reader),
+        })
     }
 
     /// The subject as it travels.
     pub(super) fn on_wire(&self, subject: &str) -> Subject {
-        if self.prefix.is_empty() { subject.into() } else { format!("{}{subject}", self.prefix).into() }
+        if self.prefix.is_empty() {
+            subject.into()
+        } else {
+            format!("{}{subject}", self.prefix).into()
+        }
     }
 }
 
@@ -222,12 +268,18 @@ impl<T: DeserializeOwned> Stream for Subscription<T> {
     type Item = Result<Received<T>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Poll::Ready(next) = self.raw.poll_next_unpin(context) else { return Poll::Pending };
+        let Poll::Ready(next) = self.raw.poll_next_unpin(context) else {
+            return Poll::Pending;
+        };
         let connector = &self.connector;
         Poll::Ready(next.map(|message| {
             let what = || format!("the message on '{}'", message.subject);
             let value = typed::decode(connector.serializer, &message.payload, what)?;
-            Ok(Received { value, message, connector: connector.clone() })
+            Ok(Received {
+                value,
+                message,
+                connector: connector.clone(),
+            })
         }))
     }
 }
@@ -248,7 +300,9 @@ impl<T> Received<T> {
     #[must_use]
     pub fn subject(&self) -> &str {
         let subject = self.message.subject.as_str();
-        subject.strip_prefix(&*self.connector.prefix).unwrap_or(subject)
+        subject
+            .strip_prefix(&*self.connector.prefix)
+            .unwrap_or(subject)
     }
 
     /// Answers the sender. Nothing happens if it does not wait for a reply.
@@ -256,8 +310,14 @@ impl<T> Received<T> {
     /// # Errors
     /// As [`Connector::publish`].
     pub async fn reply<R: Serialize + ?Sized>(&self, value: &R) -> Result<(), Error> {
-        let Some(reply) = self.message.reply.clone() else { return Ok(()) };
+        let Some(reply) = self.message.reply.clone() else {
+            return Ok(());
+        };
         let payload = typed::encode(self.connector.serializer, value)?;
-        self.connector.shared.connection.publish(reply, None, None, payload).await
+        self.connector
+            .shared
+            .connection
+            .publish(reply, None, None, payload)
+            .await
     }
 }

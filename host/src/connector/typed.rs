@@ -8,13 +8,21 @@ use crate::Error;
 use crate::config::Serializer;
 
 /// Writes a value.
-pub(crate) fn encode<T: Serialize + ?Sized>(serializer: Serializer, value: &T) -> Result<Bytes, Error> {
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    serializer: Serializer,
+    value: &T,
+) -> Result<Bytes, Error> {
     match serializer {
         Serializer::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
         Serializer::Msgpack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
     }
     .map(Bytes::from)
-    .map_err(|error| Error::Invalid(format!("the value cannot be written as {}: {error}", name(serializer))))
+    .map_err(|error| {
+        Error::Invalid(format!(
+            "the value cannot be written as {}: {error}",
+            name(serializer)
+        ))
+    })
 }
 
 /// Reads a value. `what` names it, should it be none.
@@ -28,7 +36,11 @@ pub(crate) fn decode<T: DeserializeOwned>(
         Serializer::Msgpack => from_msgpack(bytes),
     }
     .map_err(|error| {
-        Error::Invalid(format!("{} is not the {} that was expected: {error}", what(), name(serializer)))
+        Error::Invalid(format!(
+            "{} is not the {} that was expected: {error}",
+            what(),
+            name(serializer)
+        ))
     })
 }
 
@@ -82,6 +94,9 @@ mod tests {
         let error = decode::<u8>(Serializer::Json, b"{", || "the reply on 'a'".into())
             .expect_err("no value")
             .to_string();
-        assert!(error.starts_with("the reply on 'a' is not the JSON"), "{error}");
+        assert!(
+            error.starts_with("the reply on 'a' is not the JSON"),
+            "{error}"
+        );
     }
 }

@@ -139,11 +139,17 @@ pub struct ImportedInterface {
 /// ```
 pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadError> {
     let file = ComponentSource::from(path);
-    let failed =
-        |source: wasmtime::Error| LoadError::Compile { component: file.clone(), source: source.into() };
+    let failed = |source: wasmtime::Error| LoadError::Compile {
+        component: file.clone(),
+        source: source.into(),
+    };
     let engine = Engine::new(cache).map_err(failed)?;
     let bytes = read(path)?;
-    Ok(look_into(&engine, &compile(&engine, &file, &bytes)?, bytes.len()))
+    Ok(look_into(
+        &engine,
+        &compile(&engine, &file, &bytes)?,
+        bytes.len(),
+    ))
 }
 
 /// The SHA-256 of a component's bytes: the same one is the same component.
@@ -181,7 +187,10 @@ impl Component {
         }
         let component = compile(engine, source, bytes)?;
         let problems = look_into(engine, &component, bytes.len()).problems;
-        let no_guest = |problems| LoadError::NoGuest { component: source.clone(), problems };
+        let no_guest = |problems| LoadError::NoGuest {
+            component: source.clone(),
+            problems,
+        };
         if !problems.is_empty() {
             return Err(no_guest(problems));
         }
@@ -191,19 +200,34 @@ impl Component {
             .map_err(|error| no_guest(vec![format!("{error:#}")]))?;
         let handle = function(&component, HANDLER, "handle")
             .ok_or_else(|| no_guest(vec![format!("{HANDLER} has no function `handle`")]))?;
-        let (start, stop) =
-            (function(&component, LIFECYCLE, "start"), function(&component, LIFECYCLE, "stop"));
-        Ok(Some(Self { digest, pre, handle, start, stop }))
+        let (start, stop) = (
+            function(&component, LIFECYCLE, "start"),
+            function(&component, LIFECYCLE, "stop"),
+        );
+        Ok(Some(Self {
+            digest,
+            pre,
+            handle,
+            start,
+            stop,
+        }))
     }
 }
 
-fn function(component: &component::Component, interface: &str, name: &str) -> Option<ComponentExportIndex> {
+fn function(
+    component: &component::Component,
+    interface: &str,
+    name: &str,
+) -> Option<ComponentExportIndex> {
     let interface = component.get_export_index(None, interface)?;
     component.get_export_index(Some(&interface), name)
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn compile(
@@ -215,8 +239,12 @@ fn compile(
     // <https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>
     let why = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => {
-            return component::Component::new(&engine.engine, bytes)
-                .map_err(|error| LoadError::Compile { component: source.clone(), source: error.into() });
+            return component::Component::new(&engine.engine, bytes).map_err(|error| {
+                LoadError::Compile {
+                    component: source.clone(),
+                    source: error.into(),
+                }
+            });
         }
         Some(b"\0asm\x01\0\0\0") => {
             "it is a core WebAssembly module; build for wasm32-wasip2, or run `wasm-tools component new` on it"
@@ -226,24 +254,42 @@ fn compile(
         }
         _ => "it is not WebAssembly",
     };
-    Err(LoadError::NotAComponent { component: source.clone(), why: why.to_owned() })
+    Err(LoadError::NotAComponent {
+        component: source.clone(),
+        why: why.to_owned(),
+    })
 }
 
 fn look_into(engine: &Engine, component: &component::Component, size: usize) -> Inspection {
     let ty = component.component_type();
     let imports: Vec<_> = ty
         .imports(&engine.engine)
-        .map(|(name, _)| ImportedInterface { offered: is_offered(name), name: name.to_owned() })
+        .map(|(name, _)| ImportedInterface {
+            offered: is_offered(name),
+            name: name.to_owned(),
+        })
         .collect();
-    let exports: Vec<_> = ty.exports(&engine.engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<_> = ty
+        .exports(&engine.engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
     let has = |name: &str| exports.iter().any(|export| export == name);
-    let mut problems: Vec<String> =
-        imports.iter().filter(|import| !import.offered).map(|import| not_offered(&import.name)).collect();
+    let mut problems: Vec<String> = imports
+        .iter()
+        .filter(|import| !import.offered)
+        .map(|import| not_offered(&import.name))
+        .collect();
     if !has(HANDLER) {
         problems.push(no_handler(&exports));
     }
     if problems.is_empty() {
-        problems.extend(engine.linker.instantiate_pre(component).err().map(|error| format!("{error:#}")));
+        problems.extend(
+            engine
+                .linker
+                .instantiate_pre(component)
+                .err()
+                .map(|error| format!("{error:#}")),
+        );
         problems.extend(handler_type(engine, component));
     }
     let world = match (problems.is_empty(), has(LIFECYCLE)) {
@@ -251,7 +297,13 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
         (true, false) => Some("guest"),
         (false, _) => None,
     };
-    Inspection { size_bytes: size as u64, imports, exports, world, problems }
+    Inspection {
+        size_bytes: size as u64,
+        imports,
+        exports,
+        world,
+        problems,
+    }
 }
 
 /// What is wrong with the handler that it exports, if anything.
@@ -267,7 +319,9 @@ fn handler_type(engine: &Engine, component: &component::Component) -> Option<Str
 }
 
 fn no_handler(exports: &[String]) -> String {
-    let other = exports.iter().find(|export| export.starts_with("wharf:nats/handler"));
+    let other = exports
+        .iter()
+        .find(|export| export.starts_with("wharf:nats/handler"));
     match other {
         Some(other) => format!("it exports {other}; this host calls {HANDLER}"),
         None => format!("it does not export {HANDLER}, so it cannot receive messages"),
@@ -286,9 +340,21 @@ fn not_offered(import: &str) -> String {
 /// Whether the linker has an interface of that name. Patch versions of WASI 0.2 stand in for one another.
 fn is_offered(name: &str) -> bool {
     const OURS: [&str; 4] = ["types", "pubsub", "jetstream", "keyvalue"];
-    const WASI_PACKAGES: [&str; 7] = ["cli", "clocks", "filesystem", "io", "random", "sockets", "http"];
-    let Some((path, version)) = name.split_once('@') else { return false };
-    let Some((package, interface)) = path.split_once('/') else { return false };
+    const WASI_PACKAGES: [&str; 7] = [
+        "cli",
+        "clocks",
+        "filesystem",
+        "io",
+        "random",
+        "sockets",
+        "http",
+    ];
+    let Some((path, version)) = name.split_once('@') else {
+        return false;
+    };
+    let Some((package, interface)) = path.split_once('/') else {
+        return false;
+    };
     match package.split_once(':') {
         Some(("wharf", "nats")) => version == OUR_VERSION && OURS.contains(&interface),
         Some(("wasi", "config")) => interface == "store" && version == "0.2.0-rc.1",

@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::component::Linker;
-use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
+};
 
 use super::state::State;
 use crate::config::MOST_INSTANCES;
@@ -39,7 +41,9 @@ impl Engine {
     pub(crate) fn new(cache: Option<&Path>) -> wasmtime::Result<Self> {
         let cache = compile_cache(cache);
         let engine = wasmtime::Engine::new(&config(cache.clone(), true)).or_else(|error| {
-            tracing::warn!("instances will be slower to make: cannot set memory aside for them: {error:#}");
+            tracing::warn!(
+                "instances will be slower to make: cannot set memory aside for them: {error:#}"
+            );
             wasmtime::Engine::new(&config(cache, false))
         })?;
         let mut linker = Linker::new(&engine);
@@ -48,14 +52,21 @@ impl Engine {
         wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
         imports::add_to_linker(&mut linker, State::imports)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, _ticker: ticker })
+        Ok(Self {
+            engine,
+            linker,
+            _ticker: ticker,
+        })
     }
 }
 
 fn config(cache: Option<Cache>, pooling: bool) -> Config {
     let mut config = Config::new();
     // Engine-wide support for concurrent calls would double the price of every synchronous one.
-    config.concurrency_support(false).epoch_interruption(true).cache(cache);
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cache(cache);
     if pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     }
@@ -93,24 +104,40 @@ fn compile_cache(directory: Option<&Path>) -> Option<Cache> {
     });
     opened
         .inspect_err(|error| {
-            tracing::warn!("compiled components are not kept: cache {}: {error:#}", directory.display());
+            tracing::warn!(
+                "compiled components are not kept: cache {}: {error:#}",
+                directory.display()
+            );
         })
         .ok()
 }
 
 fn user_cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("wharf"))
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    Some(
+        set("XDG_CACHE_HOME")
+            .or_else(|| Some(set("HOME")?.join(".cache")))?
+            .join("wharf"),
+    )
 }
 
 /// What is in the cache is run as native code: nobody else may write there.
 fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
     let directory = directory.canonicalize()?;
     let metadata = directory.metadata()?;
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();
     if !ours || metadata.mode() & 0o022 != 0 {
-        wasmtime::bail!("others may write there; it takes a directory that is only ours (mode 0700)");
+        wasmtime::bail!(
+            "others may write there; it takes a directory that is only ours (mode 0700)"
+        );
     }
     Ok(directory)
 }
@@ -124,12 +151,17 @@ struct Ticker {
 impl Ticker {
     fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
-        let thread = std::thread::Builder::new().name("wharf-ticker".into()).spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("wharf-ticker".into())
+            .spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

@@ -45,9 +45,10 @@ pub(super) struct Retry {
 impl GuestFailure {
     pub(super) fn into_parts(self) -> (FailureKind, String) {
         match self {
-            Self::Retry(Retry { reason, after }) => {
-                (FailureKind::Retry(after.map(Duration::from_millis)), words::reason(&reason))
-            }
+            Self::Retry(Retry { reason, after }) => (
+                FailureKind::Retry(after.map(Duration::from_millis)),
+                words::reason(&reason),
+            ),
             Self::Reject(reason) => (FailureKind::Reject, words::reason(&reason)),
         }
     }
@@ -68,7 +69,12 @@ impl Instance {
         store.epoch_deadline_async_yield_and_update(1);
         let instance = component.pre.instantiate_async(&mut store).await?;
         let handle = instance.get_typed_func(&mut store, component.handle)?;
-        Ok(Self { store, instance, handle, uses: 0 })
+        Ok(Self {
+            store,
+            instance,
+            handle,
+            uses: 0,
+        })
     }
 
     pub(super) async fn handle(
@@ -78,14 +84,25 @@ impl Instance {
         trace: Option<TraceHeaders>,
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
-        self.store.data_mut().imports.take_in_hand(message.reply_to.clone(), trace);
-        let (result,) = self.handle.call_async(&mut self.store, (message, delivery)).await?;
+        self.store
+            .data_mut()
+            .imports
+            .take_in_hand(message.reply_to.clone(), trace);
+        let (result,) = self
+            .handle
+            .call_async(&mut self.store, (message, delivery))
+            .await?;
         Ok(result)
     }
 
     /// `lifecycle.start`, if the guest has one.
-    pub(super) async fn start(&mut self, component: &Component) -> wasmtime::Result<Result<(), String>> {
-        let Some(start) = component.start else { return Ok(Ok(())) };
+    pub(super) async fn start(
+        &mut self,
+        component: &Component,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let Some(start) = component.start else {
+            return Ok(Ok(()));
+        };
         let start: TypedFunc<(), (Result<(), String>,)> =
             self.instance.get_typed_func(&mut self.store, start)?;
         Ok(start.call_async(&mut self.store, ()).await?.0)
@@ -93,7 +110,9 @@ impl Instance {
 
     /// `lifecycle.stop`, if the guest has one.
     pub(super) async fn stop(&mut self, component: &Component) -> wasmtime::Result<()> {
-        let Some(stop) = component.stop else { return Ok(()) };
+        let Some(stop) = component.stop else {
+            return Ok(());
+        };
         self.store.data_mut().imports.take_in_hand(None, None);
         let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
         stop.call_async(&mut self.store, ()).await

@@ -23,7 +23,13 @@ const ELEMENT_BYTES: usize = size_of::<usize>();
 impl MemoryLimiter {
     pub(super) fn new(most_bytes: usize, counters: Arc<GuestCounters>) -> Self {
         let held = counters.memory.hold(0);
-        Self { most_bytes, used_bytes: 0, refused: false, counters, held }
+        Self {
+            most_bytes,
+            used_bytes: 0,
+            refused: false,
+            counters,
+            held,
+        }
     }
 
     /// Whether memory was refused to the guest since this was last asked.
@@ -36,7 +42,9 @@ impl MemoryLimiter {
         if most.is_some_and(|most| desired_bytes > most) {
             return false;
         }
-        let wanted = self.used_bytes.saturating_add(desired_bytes.saturating_sub(current_bytes));
+        let wanted = self
+            .used_bytes
+            .saturating_add(desired_bytes.saturating_sub(current_bytes));
         if wanted > self.most_bytes {
             self.refused = true;
             self.counters.memory_refused.add_one();

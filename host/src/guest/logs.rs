@@ -36,7 +36,12 @@ pub(super) struct LogStream {
 
 impl LogStream {
     pub(super) fn new(guest: Arc<str>, version: u32, stream: Stream) -> Self {
-        Self { guest, version, stream, line: Arc::default() }
+        Self {
+            guest,
+            version,
+            stream,
+            line: Arc::default(),
+        }
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -95,7 +100,8 @@ fn leveled(stream: Stream, line: &str) -> (Level, &str) {
 impl Drop for LogStream {
     fn drop(&mut self) {
         if Arc::strong_count(&self.line) == 1 {
-            let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
+            let line =
+                std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
             if !line.is_empty() {
                 self.log(&line);
             }
@@ -140,7 +146,11 @@ impl OutputStream for LogStream {
 }
 
 impl AsyncWrite for LogStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -169,9 +179,20 @@ mod tests {
 
     #[test]
     fn any_other_line_is_information_as_it_is() {
-        for line in ["", "low", "error:low", "an error: low", "Error: low", "warning: low", "trace: low"] {
+        for line in [
+            "",
+            "low",
+            "error:low",
+            "an error: low",
+            "Error: low",
+            "warning: low",
+            "trace: low",
+        ] {
             assert_eq!(leveled(Stream::Stderr, line), (Level::INFO, line));
         }
-        assert_eq!(leveled(Stream::Stdout, "error: 0.1 %"), (Level::INFO, "error: 0.1 %"));
+        assert_eq!(
+            leveled(Stream::Stdout, "error: 0.1 %"),
+            (Level::INFO, "error: 0.1 %")
+        );
     }
 }

@@ -71,11 +71,15 @@ impl Loaded {
         read: impl FnOnce() -> Result<Vec<u8>, LoadError> + Send + 'static,
     ) -> Result<Option<Self>, LoadError> {
         let (engine, component) = (Arc::clone(engine), source.clone());
-        let loading =
-            tokio::task::spawn_blocking(move || Component::new(&engine, &component, &read()?, known));
+        let loading = tokio::task::spawn_blocking(move || {
+            Component::new(&engine, &component, &read()?, known)
+        });
         match loading.await {
             Ok(loaded) => Ok(loaded?.map(Self)),
-            Err(panicked) => Err(LoadError::Compile { component: source, source: panicked.into() }),
+            Err(panicked) => Err(LoadError::Compile {
+                component: source,
+                source: panicked.into(),
+            }),
         }
     }
 
@@ -111,7 +115,12 @@ pub(crate) enum GuestStartError {
 
 impl Guest {
     pub(crate) fn new(engine: Arc<Engine>, loaded: Loaded, template: Arc<Template>) -> Self {
-        Self { engine, component: loaded.0, template, idle: Mutex::default() }
+        Self {
+            engine,
+            component: loaded.0,
+            template,
+            idle: Mutex::default(),
+        }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -140,8 +149,10 @@ impl Guest {
     pub(crate) async fn start(&self) -> Result<(), GuestStartError> {
         let starting = async {
             let mut instance = self.instance().await?;
-            let answer =
-                instance.start(&self.component).await.map_err(|e| self.explain(&e, Some(&mut instance)))?;
+            let answer = instance
+                .start(&self.component)
+                .await
+                .map_err(|e| self.explain(&e, Some(&mut instance)))?;
             Ok::<_, Failure>((instance, answer))
         };
         let time = self.limits().time;
@@ -163,7 +174,10 @@ impl Guest {
         }
         let stopping = async {
             let mut instance = self.instance().await?;
-            instance.stop(&self.component).await.map_err(|e| self.explain(&e, Some(&mut instance)))
+            instance
+                .stop(&self.component)
+                .await
+                .map_err(|e| self.explain(&e, Some(&mut instance)))
         };
         let deadline = deadline.min(Instant::now() + self.limits().time);
         match tokio::time::timeout_at(deadline, stopping).await {
@@ -200,7 +214,11 @@ impl Guest {
                 answer.map_or_else(
                     |failure| {
                         let (kind, reason) = failure.into_parts();
-                        Outcome::Failed(Failure { kind, reason, backtrace: None })
+                        Outcome::Failed(Failure {
+                            kind,
+                            reason,
+                            backtrace: None,
+                        })
                     },
                     Outcome::Handled,
                 )
@@ -208,8 +226,15 @@ impl Guest {
             Ok(Err(failure)) => Outcome::Failed(failure),
             // What runs is dropped with its instance: it must not be used again.
             Err(_elapsed) => {
-                let reason = format!("it took longer than its limit of {}", humantime::format_duration(time));
-                Outcome::Failed(Failure { kind: FailureKind::Timeout, reason, backtrace: None })
+                let reason = format!(
+                    "it took longer than its limit of {}",
+                    humantime::format_duration(time)
+                );
+                Outcome::Failed(Failure {
+                    kind: FailureKind::Timeout,
+                    reason,
+                    backtrace: None,
+                })
             }
         }
     }
@@ -219,8 +244,10 @@ impl Guest {
             return Ok(instance);
         }
         let made = Instance::new(&self.engine, &self.component, &self.template).await;
-        let instance =
-            made.map_err(|error| Failure { kind: FailureKind::NotStarted, ..self.explain(&error, None) })?;
+        let instance = made.map_err(|error| Failure {
+            kind: FailureKind::NotStarted,
+            ..self.explain(&error, None)
+        })?;
         self.counters().instances_made.add_one();
         Ok(instance)
     }
@@ -242,20 +269,35 @@ impl Guest {
     }
 
     /// What kind of trap it is, by what it is counted as, and what it means in words.
-    fn diagnose(&self, error: &wasmtime::Error, instance: Option<&mut Instance>) -> (TrapKind, Failure) {
+    fn diagnose(
+        &self,
+        error: &wasmtime::Error,
+        instance: Option<&mut Instance>,
+    ) -> (TrapKind, Failure) {
         let root = error.root_cause().to_string();
         let (kind, reason): (TrapKind, _) = if instance.is_some_and(Instance::was_refused_memory) {
             let limit = ByteSize(self.limits().memory_bytes);
             let reason = format!("{root} (it was refused more memory than its limit of {limit})");
             (|counters| &counters.traps_of_memory, reason)
         } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            (|counters| &counters.traps_by_exit, format!("it exited with code {}", exit.0))
+            (
+                |counters| &counters.traps_by_exit,
+                format!("it exited with code {}", exit.0),
+            )
         } else {
             (|counters| &counters.traps_of_code, root)
         };
         // Only where in the guest: the host's own frames say nothing about it, and take long to name.
-        let backtrace =
-            error.downcast_ref::<WasmBacktrace>().map(|trace| words::in_lines(&trace.to_string()));
-        (kind, Failure { kind: FailureKind::Trap, reason, backtrace })
+        let backtrace = error
+            .downcast_ref::<WasmBacktrace>()
+            .map(|trace| words::in_lines(&trace.to_string()));
+        (
+            kind,
+            Failure {
+                kind: FailureKind::Trap,
+                reason,
+                backtrace,
+            },
+        )
     }
 }

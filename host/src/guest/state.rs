@@ -32,14 +32,25 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(crate) fn new(name: &str, version: u32, settings: GuestSettings, imports: imports::Shared) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        version: u32,
+        settings: GuestSettings,
+        imports: imports::Shared,
+    ) -> Self {
         let mut config: WasiConfigVariables = settings.config.clone().into_iter().collect();
         let serializer = match settings.serializer {
             Serializer::Json => "json",
             Serializer::Msgpack => "msgpack",
         };
         config.insert(SERIALIZER_KEY, serializer);
-        Self { name: name.into(), version, settings, config, imports: Arc::new(imports) }
+        Self {
+            name: name.into(),
+            version,
+            settings,
+            config,
+            imports: Arc::new(imports),
+        }
     }
 
     /// All that an instance may hold.
@@ -72,7 +83,9 @@ impl Template {
         let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
         wasi.stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr));
         // Sockets are there, as many languages import them unasked; nothing may be done with them.
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        wasi.allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
         for (name, value) in &self.settings.env {
             wasi.env(name, value);
         }
@@ -102,7 +115,10 @@ pub(crate) struct State {
 
 impl State {
     pub(super) fn imports(&mut self) -> CtxView<'_> {
-        CtxView { ctx: &mut self.imports, table: &mut self.table }
+        CtxView {
+            ctx: &mut self.imports,
+            table: &mut self.table,
+        }
     }
 
     pub(super) fn config(&mut self) -> wasmtime_wasi_config::WasiConfig<'_> {
@@ -112,13 +128,20 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.no_http }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.no_http,
+        }
     }
 }
 

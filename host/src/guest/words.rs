@@ -9,12 +9,19 @@ const LONGEST_REASON_BYTES: usize = 4 * 1024;
 /// terminal what to do.
 pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
     let is_unfit = |c: char| c.is_control() && c != '\t';
-    if text.contains(is_unfit) { text.replace(is_unfit, " ").into() } else { text.into() }
+    if text.contains(is_unfit) {
+        text.replace(is_unfit, " ").into()
+    } else {
+        text.into()
+    }
 }
 
 /// Several lines, each of them fit, and all but the first behind an indent: a component chooses the names of its functions.
 pub(super) fn in_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(|line| in_one_line(line.trim_start())).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| in_one_line(line.trim_start()))
+        .collect();
     lines.join("\n    ")
 }
 
@@ -32,18 +39,28 @@ mod tests {
     #[test]
     fn no_line_break_and_no_escape_sequence_is_left() {
         assert_eq!(in_one_line("größer\tas\tis"), "größer\tas\tis");
-        assert_eq!(in_one_line("a\r\nERROR \x1b[2J\u{9b}\0z"), "a  ERROR  [2J  z");
+        assert_eq!(
+            in_one_line("a\r\nERROR \x1b[2J\u{9b}\0z"),
+            "a  ERROR  [2J  z"
+        );
     }
 
     #[test]
     fn no_line_of_a_backtrace_looks_like_one_of_the_hosts() {
-        assert_eq!(in_lines("at:\n  0: a\nERROR\x1b[2J b"), "at:\n    0: a\n    ERROR [2J b");
+        assert_eq!(
+            in_lines("at:\n  0: a\nERROR\x1b[2J b"),
+            "at:\n    0: a\n    ERROR [2J b"
+        );
     }
 
     #[test]
     fn a_reason_is_cut_between_characters() {
         assert_eq!(reason("no such order"), "no such order");
         let cut = reason(&format!("x{}", "é".repeat(LONGEST_REASON_BYTES)));
-        assert!(cut.ends_with("é…") && cut.len() <= LONGEST_REASON_BYTES + "…".len(), "{}", cut.len());
+        assert!(
+            cut.ends_with("é…") && cut.len() <= LONGEST_REASON_BYTES + "…".len(),
+            "{}",
+            cut.len()
+        );
     }
 }

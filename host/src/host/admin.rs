@@ -52,11 +52,19 @@ impl Clerk {
     }
 
     async fn take(&self, message: Message, changes: &mut JoinSet<()>) {
-        let Message { subject, reply, payload, .. } = message;
+        let Message {
+            subject,
+            reply,
+            payload,
+            ..
+        } = message;
         let begun = Instant::now();
         let verb = subject.rsplit('.').next().unwrap_or_default();
         let Some(verb) = VERBS.into_iter().find(|known| *known == verb) else {
-            let refused = refused(404, format!("there is no {verb:?} here, but {}", VERBS.join(", ")));
+            let refused = refused(
+                404,
+                format!("there is no {verb:?} here, but {}", VERBS.join(", ")),
+            );
             // Nothing was done: whoever asked learns that by hearing nothing.
             let _unsent = self.0.send(reply, &Err(refused)).await;
             return;
@@ -64,8 +72,12 @@ impl Clerk {
         match verb {
             "load" | "replace" | "unload" | "promote" | "abandon" => {
                 if changes.len() >= MOST_CHANGES {
-                    let words = format!("{MOST_CHANGES} changes are waiting for their turn: try again later");
-                    self.0.settle(verb, begun, reply, Err(refused(429, words))).await;
+                    let words = format!(
+                        "{MOST_CHANGES} changes are waiting for their turn: try again later"
+                    );
+                    self.0
+                        .settle(verb, begun, reply, Err(refused(429, words)))
+                        .await;
                     return;
                 }
                 let desk = Arc::clone(&self.0);
@@ -76,11 +88,17 @@ impl Clerk {
                 changes.spawn_on(change, &self.0.runtime);
             }
             "drain" => {
-                self.0.settle(verb, begun, reply, encode(&Ended::default())).await;
+                self.0
+                    .settle(verb, begun, reply, encode(&Ended::default()))
+                    .await;
                 tracing::info!("told to drain");
                 self.0.stop.cancel();
             }
-            _ => self.0.settle(verb, begun, reply, self.0.look(verb, &payload)).await,
+            _ => {
+                self.0
+                    .settle(verb, begun, reply, self.0.look(verb, &payload))
+                    .await
+            }
         }
     }
 }
@@ -91,11 +109,21 @@ impl Desk {
         let guests = self.guests.list();
         if verb == "list" {
             let guests = guests.iter().map(in_words).collect();
-            return encode(&crate::admin::Guests { host: self.name.clone(), guests });
+            return encode(&crate::admin::Guests {
+                host: self.name.clone(),
+                guests,
+            });
         }
         let Named { guest } = parse(payload)?;
-        let not_loaded = || Refused::from(ChangeError::NotLoaded { name: guest.clone() });
-        let found = guests.iter().find(|info| info.name == guest).ok_or_else(not_loaded)?;
+        let not_loaded = || {
+            Refused::from(ChangeError::NotLoaded {
+                name: guest.clone(),
+            })
+        };
+        let found = guests
+            .iter()
+            .find(|info| info.name == guest)
+            .ok_or_else(not_loaded)?;
         let (settings, prefix) = self.guests.settings(&guest).ok_or_else(not_loaded)?;
         encode(&details(&self.name, in_words(found), &settings, &prefix))
     }
@@ -115,7 +143,11 @@ impl Desk {
                 let Change { guest, settings } = parse(payload)?;
                 let settings = settings_of(&guest, &settings)?;
                 let changed = match verb {
-                    "load" => self.guests.load(&guest, settings).await.map(|()| DrainReport::default()),
+                    "load" => self
+                        .guests
+                        .load(&guest, settings)
+                        .await
+                        .map(|()| DrainReport::default()),
                     _ => self.guests.replace(&guest, settings).await,
                 };
                 (guest, changed)
@@ -126,12 +158,27 @@ impl Desk {
             Ok(_) => tracing::info!(guest, "told to {verb}: done"),
             Err(refused) => tracing::warn!(guest, "told to {verb}: {refused}"),
         }
-        let DrainReport { finished, abandoned, problems, .. } = report?;
-        encode(&Ended { finished, abandoned, problems })
+        let DrainReport {
+            finished,
+            abandoned,
+            problems,
+            ..
+        } = report?;
+        encode(&Ended {
+            finished,
+            abandoned,
+            problems,
+        })
     }
 
     /// Answers, and counts.
-    async fn settle(&self, verb: &'static str, begun: Instant, reply_to: Option<Subject>, reply: Reply) {
+    async fn settle(
+        &self,
+        verb: &'static str,
+        begun: Instant,
+        reply_to: Option<Subject>,
+        reply: Reply,
+    ) {
         self.tally.count(verb, begun.elapsed(), &reply);
         if let Err(Error::TooLarge(most)) = self.send(reply_to.clone(), &reply).await {
             let words = format!("the reply is larger than the {most} bytes that the server allows");
@@ -148,7 +195,8 @@ impl Desk {
                 headers.insert("Nats-Service-Error-Code", refused.code.to_string());
                 headers.insert("Nats-Service-Error", one_line(&refused.error));
                 let payload = encode(refused).unwrap_or_default().to_string();
-                self.answer(reply_to, Some(headers), Bytes::from(payload)).await
+                self.answer(reply_to, Some(headers), Bytes::from(payload))
+                    .await
             }
         }
     }
@@ -212,7 +260,12 @@ fn refused(code: u16, error: String) -> Refused {
 
 /// Headers have no line breaks.
 fn one_line(words: &str) -> String {
-    words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    words
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refused> {
@@ -221,13 +274,16 @@ fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refused> {
 }
 
 fn encode(reply: &impl serde::Serialize) -> Reply {
-    serde_json::to_value(reply).map_err(|error| refused(500, format!("the reply cannot be written: {error}")))
+    serde_json::to_value(reply)
+        .map_err(|error| refused(500, format!("the reply cannot be written: {error}")))
 }
 
 fn settings_of(guest: &str, text: &str) -> Result<GuestSettings, Refused> {
     parse_guest_name(guest).map_err(|reason| refused(400, format!("{guest:?} {reason}")))?;
-    GuestSettings::parse(&format!("guest {guest}"), text, &|name| std::env::var_os(name))
-        .map_err(|errors| refused(400, errors.to_string()))
+    GuestSettings::parse(&format!("guest {guest}"), text, &|name| {
+        std::env::var_os(name)
+    })
+    .map_err(|errors| refused(400, errors.to_string()))
 }
 
 fn in_words(info: &GuestInfo) -> Guest {
@@ -239,7 +295,9 @@ fn in_words(info: &GuestInfo) -> Guest {
         version: info.version,
         queued: info.queued,
         in_hand: info.in_hand,
-        stats: counts.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect(),
+        stats: counts
+            .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)))
+            .collect(),
         canary: info.canary.as_ref().map(canary_in_words),
         canary_taken_out: info.canary_taken_out.clone(),
     }
@@ -266,7 +324,10 @@ fn details(host: &str, guest: Guest, settings: &GuestSettings, prefix: &str) -> 
         false => format!("{prefix}{subject}"),
     };
     let grants = |grants: &[SubjectGrant]| {
-        grants.iter().map(|grant| on_wire(&grant.subject, grant.ignore_prefix)).collect()
+        grants
+            .iter()
+            .map(|grant| on_wire(&grant.subject, grant.ignore_prefix))
+            .collect()
     };
     let access = |access: &BucketAccess| match access {
         BucketAccess::Read => "read".to_owned(),
@@ -275,11 +336,19 @@ fn details(host: &str, guest: Guest, settings: &GuestSettings, prefix: &str) -> 
     Details {
         host: host.to_owned(),
         guest,
-        subscribe: settings.subscribe.iter().map(|one| on_wire(&one.subject, one.ignore_prefix)).collect(),
+        subscribe: settings
+            .subscribe
+            .iter()
+            .map(|one| on_wire(&one.subject, one.ignore_prefix))
+            .collect(),
         may_subscribe: grants(&settings.may_subscribe),
         publish: grants(&settings.publish),
         request: grants(&settings.request),
-        buckets: settings.buckets.iter().map(|(name, may)| (name.clone(), access(may))).collect(),
+        buckets: settings
+            .buckets
+            .iter()
+            .map(|(name, may)| (name.clone(), access(may)))
+            .collect(),
         instances: settings.instances.max.get(),
         memory_bytes: settings.limits.memory_bytes,
         time_ms: u64::try_from(settings.limits.time.as_millis()).unwrap_or(u64::MAX),

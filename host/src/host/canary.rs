@@ -22,9 +22,18 @@ impl Canary {
     /// From here on it gets its share of the guest's messages.
     pub(super) fn begin(candidate: Candidate, base: &Base, settings: CanarySettings) -> Self {
         let window = settings.counted();
-        let trial = Arc::new(Trial::new(window, settings.most_failures(), Arc::clone(&base.canary_failure)));
+        let trial = Arc::new(Trial::new(
+            window,
+            settings.most_failures(),
+            Arc::clone(&base.canary_failure),
+        ));
         let version = candidate.into_trial(base, settings.share.get(), Arc::clone(&trial));
-        Self { version, trial, settings, failure_is_told: false }
+        Self {
+            version,
+            trial,
+            settings,
+            failure_is_told: false,
+        }
     }
 
     /// It gets no more messages. What waited for it is for the version in service.
@@ -37,7 +46,11 @@ impl Canary {
 
     /// How it does, for people.
     pub(super) fn info(&self, base: &Base) -> CanaryInfo {
-        let Figures { handled, failed, recently_failed } = self.trial.figures();
+        let Figures {
+            handled,
+            failed,
+            recently_failed,
+        } = self.trial.figures();
         CanaryInfo {
             component: self.settings.component.clone(),
             version: self.version.number(),
@@ -54,15 +67,29 @@ impl Canary {
 
     /// How it does, for programs.
     pub(super) fn figures(&self) -> CanaryFigures {
-        let Figures { handled, failed, .. } = self.trial.figures();
-        CanaryFigures { share: self.settings.share.get(), handled, failed }
+        let Figures {
+            handled, failed, ..
+        } = self.trial.figures();
+        CanaryFigures {
+            share: self.settings.share.get(),
+            handled,
+            failed,
+        }
     }
 
     /// Why it was taken out, if it has been.
     fn why_taken_out(&self) -> Option<String> {
-        let CanarySettings { component, max_failure, .. } = &self.settings;
+        let CanarySettings {
+            component,
+            max_failure,
+            ..
+        } = &self.settings;
         let window = self.settings.counted();
-        let Figures { handled, failed, recently_failed } = self.trial.figures();
+        let Figures {
+            handled,
+            failed,
+            recently_failed,
+        } = self.trial.figures();
         let seen = u64::from(window).min(handled + failed);
         self.trial.has_failed().then(|| {
             format!(
@@ -88,13 +115,20 @@ impl Guests {
     pub(super) async fn abandon(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let _turn = self.turn().await?;
         self.must_have_canary(name)?;
-        self.carry_out(vec![Change::EndCanary(name.to_owned())]).await
+        self.carry_out(vec![Change::EndCanary(name.to_owned())])
+            .await
     }
 
     fn must_have_canary(&self, name: &str) -> Result<(), ChangeError> {
         let slots = self.slots();
-        let slot = slots.get(name).ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
-        if slot.canary.is_some() { Ok(()) } else { Err(slot.no_canary()) }
+        let slot = slots.get(name).ok_or_else(|| ChangeError::NotLoaded {
+            name: name.to_owned(),
+        })?;
+        if slot.canary.is_some() {
+            Ok(())
+        } else {
+            Err(slot.no_canary())
+        }
     }
 
     /// Takes out the versions on trial that fail too often, until the host stops. They get no messages any more: that is
@@ -133,13 +167,23 @@ impl Guests {
 
 impl Slot {
     pub(super) fn has_failed_canary(&self) -> bool {
-        self.canary.as_ref().is_some_and(|canary| canary.trial.has_failed())
+        self.canary
+            .as_ref()
+            .is_some_and(|canary| canary.trial.has_failed())
     }
 
     /// Says once that its canary has failed, if it has.
     pub(super) fn tell_failure(&mut self) {
-        let Some(canary) = self.canary.as_mut().filter(|canary| !canary.failure_is_told) else { return };
-        let Some(why) = canary.why_taken_out() else { return };
+        let Some(canary) = self
+            .canary
+            .as_mut()
+            .filter(|canary| !canary.failure_is_told)
+        else {
+            return;
+        };
+        let Some(why) = canary.why_taken_out() else {
+            return;
+        };
         canary.failure_is_told = true;
         tracing::error!(guest = %self.base.name, "the canary is taken out: {why}");
         self.base.counters.canaries_taken_out.add_one();
@@ -151,6 +195,9 @@ impl Slot {
         // It may be on its way out.
         let failed = self.canary.as_ref().and_then(Canary::why_taken_out);
         let taken_out = failed.or_else(|| self.canary_taken_out.clone());
-        ChangeError::NoCanary { name: self.base.name.to_string(), taken_out }
+        ChangeError::NoCanary {
+            name: self.base.name.to_string(),
+            taken_out,
+        }
     }
 }

@@ -60,7 +60,11 @@ enum Ready {
     /// A version that needs none.
     Canary(Started, CanarySettings),
     /// A version on trial whose own subscriptions have begun behind a gate.
-    Promotion { base: Base, trial: Arc<Trial>, gate: Gate },
+    Promotion {
+        base: Base,
+        trial: Arc<Trial>,
+        gate: Gate,
+    },
 }
 
 /// A version that gets no more messages, and what it had settled by then.
@@ -102,7 +106,13 @@ impl Guests {
     /// Until all that comes in has started and is subscribed, everything can be taken back, and is when something fails.
     /// Then versions change hands at once; last, what goes out is drained.
     pub(super) async fn carry_out(&self, changes: Vec<Change>) -> Result<DrainReport, ChangeError> {
-        let Sorted { coming, promoted, ended, noted, going } = changes.into();
+        let Sorted {
+            coming,
+            promoted,
+            ended,
+            noted,
+            going,
+        } = changes.into();
         let started = self.unless_stopping(self.start_all(coming)).await?;
         let ready = self.make_ready(promoted, started).await?;
         let deadline = self.drain_deadline();
@@ -129,7 +139,9 @@ impl Guests {
     /// Ends the canaries that have failed. Only their leaving needs the turn: nothing has to wait for what they have in hand.
     pub(super) async fn take_out_failed(&self) -> DrainReport {
         let leaving: Vec<_> = {
-            let Ok(_turn) = self.turn().await else { return DrainReport::default() };
+            let Ok(_turn) = self.turn().await else {
+                return DrainReport::default();
+            };
             let mut slots = self.slots();
             let failed = slots.values_mut().filter(|slot| slot.has_failed_canary());
             failed.filter_map(Slot::end_canary).collect()
@@ -142,11 +154,27 @@ impl Guests {
     /// Starts a version of each, all at once.
     async fn start_all(&self, coming: Vec<Coming>) -> Result<Vec<Started>, ChangeError> {
         let starts = coming.into_iter().map(async |coming| {
-            let Coming { base, number, settings, loaded, canary, asked } = coming;
+            let Coming {
+                base,
+                number,
+                settings,
+                loaded,
+                canary,
+                asked,
+            } = coming;
             let candidate = self.candidate(&base, number, settings, loaded).await;
             match candidate {
-                Ok(candidate) => Ok(Started { base, candidate, canary, asked }),
-                Err(error) => Err(if canary.is_some() { error.of_canary() } else { error }),
+                Ok(candidate) => Ok(Started {
+                    base,
+                    candidate,
+                    canary,
+                    asked,
+                }),
+                Err(error) => Err(if canary.is_some() {
+                    error.of_canary()
+                } else {
+                    error
+                }),
             }
         });
         let (mut started, mut failed) = (Vec::new(), None);
@@ -159,7 +187,8 @@ impl Guests {
         match failed {
             None => Ok(started),
             Some(error) => {
-                self.discard(started.into_iter().map(|started| started.candidate)).await;
+                self.discard(started.into_iter().map(|started| started.candidate))
+                    .await;
                 Err(error)
             }
         }
@@ -193,7 +222,9 @@ impl Guests {
                 },
             }
         }
-        let Some(error) = failed else { return Ok(ready) };
+        let Some(error) = failed else {
+            return Ok(ready);
+        };
         for ready in ready {
             left_out.extend(ready.take_back().await);
         }
@@ -204,12 +235,18 @@ impl Guests {
     async fn make_promotion_ready(&self, name: &str) -> Result<Ready, ChangeError> {
         let (base, trial, own) = {
             let slots = self.slots();
-            let slot = slots.get(name).ok_or_else(|| ChangeError::NotLoaded { name: name.to_owned() })?;
+            let slot = slots.get(name).ok_or_else(|| ChangeError::NotLoaded {
+                name: name.to_owned(),
+            })?;
             let canary = slot.canary.as_ref().ok_or_else(|| slot.no_canary())?;
             if !canary.trial.hold() {
                 return Err(slot.no_canary());
             }
-            (slot.base.clone(), Arc::clone(&canary.trial), Arc::clone(canary.version.own()))
+            (
+                slot.base.clone(),
+                Arc::clone(&canary.trial),
+                Arc::clone(canary.version.own()),
+            )
         };
         match begin(&base, &own).await {
             Ok(gate) => Ok(Ready::Promotion { base, trial, gate }),
@@ -234,17 +271,30 @@ impl Guests {
                 come_into_service(&base, &own, gate).await;
                 leaving
             }
-            Ready::Promotion { base, trial: _, gate } => {
-                let Some((leaving, own)) = self.put_canary_into_service(&base) else { return Vec::new() };
+            Ready::Promotion {
+                base,
+                trial: _,
+                gate,
+            } => {
+                let Some((leaving, own)) = self.put_canary_into_service(&base) else {
+                    return Vec::new();
+                };
                 come_into_service(&base, &own, gate).await;
                 vec![leaving]
             }
-            Ready::Canary(started, settings) => self.put_on_trial(started, settings).into_iter().collect(),
+            Ready::Canary(started, settings) => {
+                self.put_on_trial(started, settings).into_iter().collect()
+            }
         }
     }
 
     fn put_into_service(&self, started: Started) -> Vec<Leaving> {
-        let Started { base, candidate, asked, .. } = started;
+        let Started {
+            base,
+            candidate,
+            asked,
+            ..
+        } = started;
         let mut slots = self.slots();
         let number = candidate.number();
         let Some(slot) = slots.get_mut(&*base.name) else {
@@ -258,7 +308,11 @@ impl Guests {
         // What the old one had settled is read before the new one takes over.
         let before = slot.version.settled();
         let version = std::mem::replace(&mut slot.version, candidate.into_service(&base));
-        leaving.push(Leaving { base, version, settled: before });
+        leaving.push(Leaving {
+            base,
+            version,
+            settled: before,
+        });
         leaving
     }
 
@@ -273,11 +327,23 @@ impl Guests {
         base.queue.hand_over_to(canary.version.reader());
         let own = Arc::clone(canary.version.own());
         let version = std::mem::replace(&mut slot.version, canary.version);
-        Some((Leaving { base: base.clone(), version, settled }, own))
+        Some((
+            Leaving {
+                base: base.clone(),
+                version,
+                settled,
+            },
+            own,
+        ))
     }
 
     fn put_on_trial(&self, started: Started, settings: CanarySettings) -> Option<Leaving> {
-        let Started { base, candidate, asked, .. } = started;
+        let Started {
+            base,
+            candidate,
+            asked,
+            ..
+        } = started;
         let mut slots = self.slots();
         // Its guest has been put in before, or was there.
         let slot = slots.get_mut(&*base.name)?;
@@ -292,7 +358,12 @@ impl Ready {
     /// As if it had not been. Returns what had been started for it.
     async fn take_back(self) -> Option<Candidate> {
         match self {
-            Self::Main(Started { base, candidate, .. }, gate) => {
+            Self::Main(
+                Started {
+                    base, candidate, ..
+                },
+                gate,
+            ) => {
                 base.subjects.take_back(gate).await;
                 Some(candidate)
             }
@@ -312,16 +383,26 @@ impl Slot {
         self.tell_failure();
         let canary = self.canary.take()?;
         let settled = canary.version.settled();
-        Some(Leaving { base: self.base.clone(), version: canary.leave(&self.base), settled })
+        Some(Leaving {
+            base: self.base.clone(),
+            version: canary.leave(&self.base),
+            settled,
+        })
     }
 }
 
 /// Waits until these have handled what is theirs, and reports how they ended.
 async fn end_all(leaving: Vec<Leaving>, deadline: Instant) -> DrainReport {
-    let ends = leaving.into_iter().map(async |Leaving { base, version, settled }| {
-        let ended = version.end(settled, deadline).await;
-        (base, ended)
-    });
+    let ends = leaving.into_iter().map(
+        async |Leaving {
+                   base,
+                   version,
+                   settled,
+               }| {
+            let ended = version.end(settled, deadline).await;
+            (base, ended)
+        },
+    );
     let mut report = DrainReport::default();
     for (base, ended) in join_all(ends).await {
         report.add(&base.name, ended, base.counters.snapshot());

@@ -41,7 +41,10 @@ impl ComponentChanges {
         let (sender, changed) = mpsc::channel(WAITING);
         let mut following = JoinSet::new();
         following.spawn_on(Following::new(guests, jetstream).run(sender), runtime);
-        Self { changed, _following: following }
+        Self {
+            changed,
+            _following: following,
+        }
     }
 
     /// The name of the next guest of whose component there is a new version; [`super::Host::apply`], with the
@@ -78,7 +81,14 @@ struct Following {
 impl Following {
     fn new(guests: Arc<Guests>, jetstream: Context) -> Self {
         let (latest, told, tasks, buckets) = Default::default();
-        Self { guests, jetstream, latest, told, tasks, buckets }
+        Self {
+            guests,
+            jetstream,
+            latest,
+            told,
+            tasks,
+            buckets,
+        }
     }
 
     async fn run(mut self, changed: mpsc::Sender<String>) {
@@ -103,8 +113,12 @@ impl Following {
     /// Follows the buckets that guests take their components from now, and no others.
     fn follow_buckets(&mut self, sender: &mpsc::Sender<Latest>) {
         while self.tasks.try_join_next().is_some() {}
-        let wanted: BTreeSet<String> =
-            self.guests.objects().into_iter().map(|object| object.bucket).collect();
+        let wanted: BTreeSet<String> = self
+            .guests
+            .objects()
+            .into_iter()
+            .map(|object| object.bucket)
+            .collect();
         self.latest.retain(|(bucket, _), _| wanted.contains(bucket));
         self.buckets.retain(|bucket, task| {
             wanted.contains(bucket) || {
@@ -123,16 +137,25 @@ impl Following {
     /// The guests that run another version than there is, each version once.
     fn outdated(&mut self) -> Vec<String> {
         let objects = self.guests.objects();
-        self.told.retain(|told, _| objects.iter().any(|object| object.told() == *told));
+        self.told
+            .retain(|told, _| objects.iter().any(|object| object.told() == *told));
         let is_other = |object: &&RunningObject| {
-            let latest = self.latest.get(&(object.bucket.clone(), object.name.clone()));
+            let latest = self
+                .latest
+                .get(&(object.bucket.clone(), object.name.clone()));
             latest.is_some_and(|latest| object.digest != *latest)
         };
-        let others: BTreeSet<Told> = objects.iter().filter(is_other).map(RunningObject::told).collect();
+        let others: BTreeSet<Told> = objects
+            .iter()
+            .filter(is_other)
+            .map(RunningObject::told)
+            .collect();
         let mut found = Vec::new();
         for object in objects {
             let told = object.told();
-            let Some(latest) = self.latest.get(&(object.bucket, object.name)) else { continue };
+            let Some(latest) = self.latest.get(&(object.bucket, object.name)) else {
+                continue;
+            };
             if object.digest == *latest {
                 // A way back to it, too, is news. A guest's canary may be the same object, of another version.
                 if !others.contains(&told) {
@@ -171,8 +194,14 @@ async fn follow(jetstream: Context, bucket: String, news: mpsc::Sender<Latest>) 
 }
 
 async fn watch(jetstream: &Context, bucket: &str) -> Result<Watch, String> {
-    let store = jetstream.get_object_store(bucket).await.map_err(|error| error.to_string())?;
-    store.watch_with_history().await.map_err(|error| error.to_string())
+    let store = jetstream
+        .get_object_store(bucket)
+        .await
+        .map_err(|error| error.to_string())?;
+    store
+        .watch_with_history()
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Tells what a watch yields, until it ends; then why.
@@ -183,10 +212,17 @@ async fn tell(mut watch: Watch, bucket: &str, news: &mpsc::Sender<Latest>) -> St
             Err(error) => return error.to_string(),
         };
         if info.deleted {
-            tracing::warn!("nats://{bucket}/{} was deleted; guests that run it go on", info.name);
+            tracing::warn!(
+                "nats://{bucket}/{} was deleted; guests that run it go on",
+                info.name
+            );
         } else if let Some(digest) = info.digest {
             // A link has none: what it leads to is read, and not followed.
-            let latest = Latest { bucket: bucket.to_owned(), name: info.name, digest };
+            let latest = Latest {
+                bucket: bucket.to_owned(),
+                name: info.name,
+                digest,
+            };
             if news.send(latest).await.is_err() {
                 return "nobody listens".to_owned();
             }
@@ -207,9 +243,16 @@ pub(super) struct RunningObject {
 impl RunningObject {
     /// `None` for a file.
     pub(super) fn new(guest: &str, component: &ComponentSource, digest: Digest) -> Option<Self> {
-        let ComponentSource::Object { bucket, name } = component else { return None };
+        let ComponentSource::Object { bucket, name } = component else {
+            return None;
+        };
         let (guest, bucket, name) = (guest.to_owned(), bucket.clone(), name.clone());
-        Some(Self { guest, bucket, name, digest: digest.in_object_store() })
+        Some(Self {
+            guest,
+            bucket,
+            name,
+            digest: digest.in_object_store(),
+        })
     }
 
     fn told(&self) -> Told {

@@ -76,11 +76,23 @@ pub(super) struct Known {
 impl Slot {
     pub(super) fn new(base: Base, version: Version, asked: Asked) -> Self {
         let latest = version.number();
-        Self { base, version, canary: None, latest, asked, canary_taken_out: None }
+        Self {
+            base,
+            version,
+            canary: None,
+            latest,
+            asked,
+            canary_taken_out: None,
+        }
     }
 
     fn figures(&self) -> GuestFigures {
-        let Base { name, queue, counters, .. } = &self.base;
+        let Base {
+            name,
+            queue,
+            counters,
+            ..
+        } = &self.base;
         GuestFigures {
             name: name.to_string(),
             stats: counters.snapshot(),
@@ -96,7 +108,12 @@ impl Slot {
 
     /// How much its versions have settled.
     fn settled(&self) -> [u64; 2] {
-        [self.version.settled(), self.canary.as_ref().map_or(0, |canary| canary.version.settled())]
+        [
+            self.version.settled(),
+            self.canary
+                .as_ref()
+                .map_or(0, |canary| canary.version.settled()),
+        ]
     }
 
     fn info(&self) -> GuestInfo {
@@ -106,7 +123,10 @@ impl Slot {
             version: self.version.number(),
             queued: self.base.queue.len(),
             in_hand: self.version.in_hand()
-                + self.canary.as_ref().map_or(0, |canary| canary.version.in_hand()),
+                + self
+                    .canary
+                    .as_ref()
+                    .map_or(0, |canary| canary.version.in_hand()),
             stats: self.base.counters.snapshot(),
             canary: self.canary.as_ref().map(|canary| canary.info(&self.base)),
             canary_taken_out: self.canary_taken_out.clone(),
@@ -132,7 +152,15 @@ impl Guests {
     pub(super) fn new(engine: Arc<Engine>, surroundings: Surroundings) -> Self {
         let (slots, changes, stopping, canary_failure) = Default::default();
         let instances = Arc::new(Semaphore::new(MOST_INSTANCES as usize));
-        Self { engine, surroundings, slots, changes, instances, stopping, canary_failure }
+        Self {
+            engine,
+            surroundings,
+            slots,
+            changes,
+            instances,
+            stopping,
+            canary_failure,
+        }
     }
 
     /// Takes all guests out of service, and takes no more changes.
@@ -143,7 +171,9 @@ impl Guests {
         let slots = std::mem::take(&mut *self.slots()).into_values().collect();
         let mut report = self.end(slots, deadline).await;
         if turn.is_err() {
-            report.problems.push("a guest was being changed, and was cut off".to_owned());
+            report
+                .problems
+                .push("a guest was being changed, and was cut off".to_owned());
         }
         report
     }
@@ -159,14 +189,17 @@ impl Guests {
         let objects = slots.iter().flat_map(|(name, slot)| {
             let Known { main, canary } = slot.asked.known;
             let components = slot.asked.settings.components().zip([main, canary]);
-            components.filter_map(|(component, digest)| RunningObject::new(name, component, digest?))
+            components
+                .filter_map(|(component, digest)| RunningObject::new(name, component, digest?))
         });
         objects.collect()
     }
 
     /// The figures of one guest.
     pub(super) fn stats(&self, name: &str) -> Option<GuestStats> {
-        self.slots().get(name).map(|slot| slot.base.counters.snapshot())
+        self.slots()
+            .get(name)
+            .map(|slot| slot.base.counters.snapshot())
     }
 
     /// The figures of all guests.
@@ -181,8 +214,14 @@ impl Guests {
 
     /// The settings of one guest, and what is put before its subjects.
     pub(super) fn settings(&self, name: &str) -> Option<(GuestSettings, String)> {
-        let settings = self.slots().get(name).map(|slot| slot.version.settings().clone())?;
-        let prefix = settings.prefix.clone().unwrap_or_else(|| self.surroundings.prefix.clone());
+        let settings = self
+            .slots()
+            .get(name)
+            .map(|slot| slot.version.settings().clone())?;
+        let prefix = settings
+            .prefix
+            .clone()
+            .unwrap_or_else(|| self.surroundings.prefix.clone());
         Some((settings, prefix))
     }
 
@@ -198,14 +237,27 @@ impl Guests {
         let queue = Arc::new(Queue::new(0, 0));
         let connection = self.surroundings.connection.clone();
         let tracer = self.surroundings.tracer.clone();
-        let subjects = Subjects::new(name, connection, Arc::clone(&counters), Arc::clone(&queue), tracer);
+        let subjects = Subjects::new(
+            name,
+            connection,
+            Arc::clone(&counters),
+            Arc::clone(&queue),
+            tracer,
+        );
         let canary_failure = Arc::clone(&self.canary_failure);
-        Base { name: name.into(), subjects: Arc::new(subjects), queue, counters, canary_failure }
+        Base {
+            name: name.into(),
+            subjects: Arc::new(subjects),
+            queue,
+            counters,
+            canary_failure,
+        }
     }
 
     /// Changes take turns; none begins once the host stops.
     pub(super) async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
-        self.unless_stopping(async { Ok(self.changes.lock().await) }).await
+        self.unless_stopping(async { Ok(self.changes.lock().await) })
+            .await
     }
 
     pub(super) async fn candidate(
@@ -217,18 +269,29 @@ impl Guests {
     ) -> Result<Candidate, ChangeError> {
         let instances = self.reserve(&base.name, settings.instances.max.get())?;
         let engine = Arc::clone(&self.engine);
-        let started =
-            Candidate::start(engine, &self.surroundings, base, number, settings, loaded, instances).await;
-        started.map_err(|error| ChangeError::guest(&base.name, GuestError::Start(error.to_string())))
+        let started = Candidate::start(
+            engine,
+            &self.surroundings,
+            base,
+            number,
+            settings,
+            loaded,
+            instances,
+        )
+        .await;
+        started
+            .map_err(|error| ChangeError::guest(&base.name, GuestError::Start(error.to_string())))
     }
 
     /// The instances that a version may have. Two versions of a guest are there at once while one replaces the other.
     fn reserve(&self, name: &str, asked: u32) -> Result<OwnedSemaphorePermit, ChangeError> {
-        Arc::clone(&self.instances).try_acquire_many_owned(asked).map_err(|_| ChangeError::TooManyInstances {
-            name: name.to_owned(),
-            asked,
-            free: self.instances.available_permits(),
-        })
+        Arc::clone(&self.instances)
+            .try_acquire_many_owned(asked)
+            .map_err(|_| ChangeError::TooManyInstances {
+                name: name.to_owned(),
+                asked,
+                free: self.instances.available_permits(),
+            })
     }
 
     /// Gives up as soon as the host stops.
@@ -236,7 +299,10 @@ impl Guests {
         &self,
         change: impl Future<Output = Result<T, ChangeError>>,
     ) -> Result<T, ChangeError> {
-        self.stopping.run_until_cancelled(change).await.unwrap_or(Err(ChangeError::Stopping))
+        self.stopping
+            .run_until_cancelled(change)
+            .await
+            .unwrap_or(Err(ChangeError::Stopping))
     }
 
     /// By when what is drained from now on must have ended.
@@ -250,23 +316,35 @@ impl Guests {
         if slots.is_empty() {
             return report;
         }
-        let queues: Vec<_> = slots.iter().map(|slot| Arc::clone(&slot.base.queue)).collect();
+        let queues: Vec<_> = slots
+            .iter()
+            .map(|slot| Arc::clone(&slot.base.queue))
+            .collect();
         let leaving: Vec<_> = slots.iter().map(Slot::settled).collect();
-        let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers())).await.concat();
+        let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers()))
+            .await
+            .concat();
         let left = deadline.saturating_duration_since(Instant::now());
         if let Err(error) = self.surroundings.connection.quiesce(&stoppers, left).await {
-            report.problems.push(format!("messages on their way may be lost: {error}"));
+            report
+                .problems
+                .push(format!("messages on their way may be lost: {error}"));
         }
         join_all(slots.iter().map(|slot| slot.base.subjects.finish())).await;
         // All at once: a guest that takes all the time leaves the others theirs.
         let versions = slots.into_iter().zip(leaving).flat_map(|(slot, settled)| {
-            let Slot { base, version, canary, .. } = slot;
+            let Slot {
+                base,
+                version,
+                canary,
+                ..
+            } = slot;
             let canary = canary.map(|canary| canary.version);
             let versions = std::iter::once(version).chain(canary).zip(settled);
             versions.map(move |(version, settled)| (base.clone(), version, settled))
         });
-        let ends =
-            versions.map(async |(base, version, settled)| (base, version.end(settled, deadline).await));
+        let ends = versions
+            .map(async |(base, version, settled)| (base, version.end(settled, deadline).await));
         for (base, ended) in join_all(ends).await {
             report.add(&base.name, ended, base.counters.snapshot());
         }

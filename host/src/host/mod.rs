@@ -29,7 +29,9 @@ use crate::metrics::GuestStats;
 
 pub use changes::ComponentChanges;
 use guests::Guests;
-pub use report::{Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, StartError};
+pub use report::{
+    Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, StartError,
+};
 use running::{Handles, Plan};
 
 /// A running host: one connection, and the guests that it was configured with.
@@ -73,7 +75,10 @@ pub struct HostBuilder {
 impl Host {
     /// Prepares a host.
     pub fn builder(config: Config) -> HostBuilder {
-        HostBuilder { config, own_server: None }
+        HostBuilder {
+            config,
+            own_server: None,
+        }
     }
 
     /// Publish, subscribe and use buckets over the host's connection.
@@ -110,7 +115,8 @@ impl Host {
     /// ```
     pub async fn load(&self, name: &str, settings: GuestSettings) -> Result<(), ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.load(&name, settings).await }).await
+        self.change(|guests| async move { guests.load(&name, settings).await })
+            .await
     }
 
     /// Replaces a guest by another version of it, or gives it other settings, without a moment out of service.
@@ -126,9 +132,14 @@ impl Host {
     /// # Errors
     ///
     /// [`ChangeError`] says why not. Then the old version stays in service.
-    pub async fn replace(&self, name: &str, settings: GuestSettings) -> Result<DrainReport, ChangeError> {
+    pub async fn replace(
+        &self,
+        name: &str,
+        settings: GuestSettings,
+    ) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.replace(&name, settings).await }).await
+        self.change(|guests| async move { guests.replace(&name, settings).await })
+            .await
     }
 
     /// Drains one guest and takes it out of service. Returns how it ended.
@@ -138,7 +149,8 @@ impl Host {
     /// [`ChangeError::NotLoaded`] if there is none of that name.
     pub async fn unload(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.unload(&name).await }).await
+        self.change(|guests| async move { guests.unload(&name).await })
+            .await
     }
 
     /// Puts a guest's canary into service: it takes over, and the old version ends, as [`Host::replace`] does it. Returns how
@@ -150,7 +162,8 @@ impl Host {
     /// service. Then nothing has changed.
     pub async fn promote(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.promote(&name).await }).await
+        self.change(|guests| async move { guests.promote(&name).await })
+            .await
     }
 
     /// Ends a guest's canary. What it has in hand it finishes; what waits for it goes to the version in service. Returns how
@@ -161,7 +174,8 @@ impl Host {
     /// [`ChangeError::NoCanary`] if there is none, or it has been taken out.
     pub async fn abandon(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.abandon(&name).await }).await
+        self.change(|guests| async move { guests.abandon(&name).await })
+            .await
     }
 
     /// Makes the running guests be these: loads, replaces and unloads as it takes, or changes nothing. A guest is replaced
@@ -171,8 +185,12 @@ impl Host {
     /// # Errors
     ///
     /// [`ChangeError`] says what cannot be. Then nothing has changed.
-    pub async fn apply(&self, guests: BTreeMap<String, GuestSettings>) -> Result<Applied, ChangeError> {
-        self.change(|running| async move { running.apply(guests).await }).await
+    pub async fn apply(
+        &self,
+        guests: BTreeMap<String, GuestSettings>,
+    ) -> Result<Applied, ChangeError> {
+        self.change(|running| async move { running.apply(guests).await })
+            .await
     }
 
     /// Follows the object stores that guests take their components from, now and later.
@@ -190,7 +208,12 @@ impl Host {
     /// ```
     #[must_use]
     pub fn component_changes(&self) -> ComponentChanges {
-        let Handles { guests, connection, runtime, .. } = &self.handles;
+        let Handles {
+            guests,
+            connection,
+            runtime,
+            ..
+        } = &self.handles;
         ComponentChanges::new(Arc::clone(guests), connection.jetstream().clone(), runtime)
     }
 
@@ -200,7 +223,10 @@ impl Host {
         T: Send + 'static,
         F: Future<Output = Result<T, ChangeError>> + Send + 'static,
     {
-        let changing = self.handles.runtime.spawn(change(Arc::clone(&self.handles.guests)));
+        let changing = self
+            .handles
+            .runtime
+            .spawn(change(Arc::clone(&self.handles.guests)));
         changing.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
@@ -273,7 +299,9 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("guests", &self.guests()).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("guests", &self.guests())
+            .finish_non_exhaustive()
     }
 }
 
@@ -297,7 +325,12 @@ impl HostBuilder {
     ///
     /// [`StartError`] says what did not come up. Everything else has been stopped again.
     pub async fn start(self) -> Result<Host, StartError> {
-        let asked: u64 = self.config.guests.values().map(GuestSettings::most_instances).sum();
+        let asked: u64 = self
+            .config
+            .guests
+            .values()
+            .map(GuestSettings::most_instances)
+            .sum();
         if asked > u64::from(MOST_INSTANCES) {
             return Err(StartError::TooManyInstances { asked });
         }
@@ -306,7 +339,11 @@ impl HostBuilder {
         let guard = stop.clone().drop_guard();
         let (reporter, report) = watch::channel(None);
         let (started, start) = oneshot::channel();
-        let plan = Plan { config: self.config, own_server: self.own_server, stop: stop.clone() };
+        let plan = Plan {
+            config: self.config,
+            own_server: self.own_server,
+            stop: stop.clone(),
+        };
         thread::Builder::new()
             .name("wharf-host".to_owned())
             .spawn(move || running::run(plan, started, &reporter))
@@ -314,6 +351,10 @@ impl HostBuilder {
         let ended = |_| StartError::Machine("the host's thread ended unexpectedly".to_owned());
         let handles = start.await.map_err(ended)??;
         guard.disarm();
-        Ok(Host { handles, stop, report })
+        Ok(Host {
+            handles,
+            stop,
+            report,
+        })
     }
 }

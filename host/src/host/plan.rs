@@ -31,8 +31,13 @@ struct Current {
 
 impl Guests {
     /// Compiles a guest and brings it into service.
-    pub(super) async fn load(&self, name: &str, settings: GuestSettings) -> Result<(), ChangeError> {
-        self.load_all([(name.to_owned(), settings)].into(), BTreeMap::new()).await
+    pub(super) async fn load(
+        &self,
+        name: &str,
+        settings: GuestSettings,
+    ) -> Result<(), ChangeError> {
+        self.load_all([(name.to_owned(), settings)].into(), BTreeMap::new())
+            .await
     }
 
     /// Brings new guests into service. What has not been compiled of them is.
@@ -72,7 +77,8 @@ impl Guests {
         let compiled = self.unless_stopping(compiling).await?;
         let _turn = self.turn().await?;
         let Current { base, latest, .. } = self.current(name)?;
-        self.carry_out(come(&base, latest, &settings, compiled)).await
+        self.carry_out(come(&base, latest, &settings, compiled))
+            .await
     }
 
     /// Takes a guest out of service: what has arrived for it is handled first.
@@ -91,9 +97,17 @@ impl Guests {
         let mut applied = Applied::default();
         let mut changes = Vec::new();
         for (name, settings) in &wanted {
-            changes.extend(self.unless_stopping(self.plan(name, settings, &mut applied)).await?);
+            changes.extend(
+                self.unless_stopping(self.plan(name, settings, &mut applied))
+                    .await?,
+            );
         }
-        let gone: Vec<_> = self.slots().keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        let gone: Vec<_> = self
+            .slots()
+            .keys()
+            .filter(|name| !wanted.contains_key(*name))
+            .cloned()
+            .collect();
         changes.extend(gone.iter().cloned().map(Change::GoOut));
         applied.unloaded = gone;
         applied.problems = self.carry_out(changes).await?.into_problems();
@@ -119,15 +133,26 @@ impl Guests {
         let (settings, digest) = &current.main;
         let known = (*settings == wanted.in_service()).then_some(*digest);
         let main = self.compile(name, &wanted.component, known).await?;
-        let Some(main) = main else { return self.plan_canary(name, wanted, current, applied).await };
+        let Some(main) = main else {
+            return self.plan_canary(name, wanted, current, applied).await;
+        };
         applied.replaced.push(name.to_owned());
         let canary = self.compile_canary(name, wanted, None).await?;
         if !current.is_promotion(wanted, &main) {
-            let compiled = Compiled { main: Some(main), canary };
+            let compiled = Compiled {
+                main: Some(main),
+                canary,
+            };
             return Ok(come(&current.base, current.latest, wanted, compiled));
         }
-        let known = Known { main: Some(main.digest()), canary: canary.as_ref().map(Loaded::digest) };
-        let asked = Asked { settings: wanted.clone(), known };
+        let known = Known {
+            main: Some(main.digest()),
+            canary: canary.as_ref().map(Loaded::digest),
+        };
+        let asked = Asked {
+            settings: wanted.clone(),
+            known,
+        };
         let mut changes = vec![Change::Promote(name.to_owned())];
         changes.extend(come_on_trial(&current.base, current.latest, &asked, canary));
         changes.push(Change::Note(name.to_owned(), Box::new(asked)));
@@ -150,9 +175,14 @@ impl Guests {
         if ends || canary.is_some() {
             applied.canaries.push(name.to_owned());
         }
-        let known =
-            Known { main: Some(current.main.1), canary: canary.as_ref().map(Loaded::digest).or(known) };
-        let asked = Asked { settings: wanted.clone(), known };
+        let known = Known {
+            main: Some(current.main.1),
+            canary: canary.as_ref().map(Loaded::digest).or(known),
+        };
+        let asked = Asked {
+            settings: wanted.clone(),
+            known,
+        };
         let mut changes = come_on_trial(&current.base, current.latest, &asked, canary);
         changes.extend(ends.then(|| Change::EndCanary(name.to_owned())));
         changes.push(Change::Note(name.to_owned(), Box::new(asked)));
@@ -163,7 +193,11 @@ impl Guests {
     async fn is_unchanged(&self, name: &str, asked: &Asked) -> Result<bool, ChangeError> {
         let Asked { settings, known } = asked;
         let main = self.compile(name, &settings.component, known.main).await?;
-        Ok(main.is_none() && self.compile_canary(name, settings, known.canary).await?.is_none())
+        Ok(main.is_none()
+            && self
+                .compile_canary(name, settings, known.canary)
+                .await?
+                .is_none())
     }
 
     /// Compiles what has not been compiled of a guest.
@@ -191,8 +225,12 @@ impl Guests {
         settings: &GuestSettings,
         known: Option<Digest>,
     ) -> Result<Option<Loaded>, ChangeError> {
-        let Some(canary) = &settings.canary else { return Ok(None) };
-        self.compile(name, &canary.component, known).await.map_err(ChangeError::of_canary)
+        let Some(canary) = &settings.canary else {
+            return Ok(None);
+        };
+        self.compile(name, &canary.component, known)
+            .await
+            .map_err(ChangeError::of_canary)
     }
 
     /// None if it is known.
@@ -208,14 +246,26 @@ impl Guests {
     }
 
     fn current(&self, name: &str) -> Result<Current, ChangeError> {
-        let not_loaded = || ChangeError::NotLoaded { name: name.to_owned() };
-        self.slots().get(name).map(Current::from).ok_or_else(not_loaded)
+        let not_loaded = || ChangeError::NotLoaded {
+            name: name.to_owned(),
+        };
+        self.slots()
+            .get(name)
+            .map(Current::from)
+            .ok_or_else(not_loaded)
     }
 }
 
 impl From<&Slot> for Current {
     fn from(slot: &Slot) -> Self {
-        let Slot { base, version, canary, latest, asked, .. } = slot;
+        let Slot {
+            base,
+            version,
+            canary,
+            latest,
+            asked,
+            ..
+        } = slot;
         // One that has failed is on its way out.
         let canary = canary.as_ref().filter(|canary| !canary.trial.has_failed());
         Self {
@@ -241,9 +291,14 @@ impl Current {
 /// What it takes for a guest to come into service, with its canary. Its last version so far had that number.
 fn come(base: &Base, latest: u32, settings: &GuestSettings, compiled: Compiled) -> Vec<Change> {
     let Compiled { main, canary } = compiled;
-    let known =
-        Known { main: main.as_ref().map(Loaded::digest), canary: canary.as_ref().map(Loaded::digest) };
-    let asked = Asked { settings: settings.clone(), known };
+    let known = Known {
+        main: main.as_ref().map(Loaded::digest),
+        canary: canary.as_ref().map(Loaded::digest),
+    };
+    let asked = Asked {
+        settings: settings.clone(),
+        known,
+    };
     let main = main.map(|loaded| Coming {
         base: base.clone(),
         number: latest + 1,
@@ -252,19 +307,24 @@ fn come(base: &Base, latest: u32, settings: &GuestSettings, compiled: Compiled) 
         canary: None,
         asked: asked.clone(),
     });
-    main.map(Change::from).into_iter().chain(come_on_trial(base, latest + 1, &asked, canary)).collect()
+    main.map(Change::from)
+        .into_iter()
+        .chain(come_on_trial(base, latest + 1, &asked, canary))
+        .collect()
 }
 
 /// What it takes for a canary to come on trial, where there is one.
 fn come_on_trial(base: &Base, latest: u32, asked: &Asked, canary: Option<Loaded>) -> Vec<Change> {
-    let come = canary.zip(asked.settings.canary.clone()).map(|(loaded, canary)| Coming {
-        base: base.clone(),
-        number: latest + 1,
-        settings: asked.settings.on_trial(&canary),
-        loaded,
-        canary: Some(canary),
-        asked: asked.clone(),
-    });
+    let come = canary
+        .zip(asked.settings.canary.clone())
+        .map(|(loaded, canary)| Coming {
+            base: base.clone(),
+            number: latest + 1,
+            settings: asked.settings.on_trial(&canary),
+            loaded,
+            canary: Some(canary),
+            asked: asked.clone(),
+        });
     come.map(Change::from).into_iter().collect()
 }
 
@@ -276,7 +336,9 @@ pub(super) async fn load_files(
     let loads = guests.iter().map(async |(name, settings)| {
         let canary = settings.canary.as_ref().map(|canary| &canary.component);
         let main = load_file(engine, Some(&settings.component)).await;
-        let canary = load_file(engine, canary).await.map_err(GuestError::of_canary);
+        let canary = load_file(engine, canary)
+            .await
+            .map_err(GuestError::of_canary);
         match (main, canary) {
             (Ok(main), Ok(canary)) => Ok((name.clone(), Compiled { main, canary })),
             (Err(error), _) | (_, Err(error)) => Err((name.clone(), error)),

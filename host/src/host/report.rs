@@ -30,19 +30,31 @@ pub struct DrainReport {
 
 impl DrainReport {
     /// Adds how one guest, or one version of it, ended.
-    pub(super) fn add(&mut self, name: &str, ended: (Drained, Result<(), String>), stats: GuestStats) {
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        ended: (Drained, Result<(), String>),
+        stats: GuestStats,
+    ) {
         let (drained, stopped) = ended;
         self.finished += drained.finished;
         self.abandoned += drained.abandoned;
         if let Err(why) = stopped {
-            self.problems.push(format!("guest {name:?} did not stop in order: {why}"));
+            self.problems
+                .push(format!("guest {name:?} did not stop in order: {why}"));
         }
         self.guests.insert(name.to_owned(), stats);
     }
 
     /// Adds what ended beside it.
     pub(super) fn merge(&mut self, other: Self) {
-        let Self { finished, abandoned, returned, guests, problems } = other;
+        let Self {
+            finished,
+            abandoned,
+            returned,
+            guests,
+            problems,
+        } = other;
         self.finished += finished;
         self.abandoned += abandoned;
         self.returned += returned;
@@ -58,7 +70,10 @@ impl DrainReport {
     pub(super) fn into_problems(self) -> Vec<String> {
         let mut problems = self.problems;
         if self.abandoned > 0 {
-            problems.push(format!("{} messages were not handled in time and were abandoned", self.abandoned));
+            problems.push(format!(
+                "{} messages were not handled in time and were abandoned",
+                self.abandoned
+            ));
         }
         problems
     }
@@ -193,13 +208,19 @@ pub enum ChangeError {
 
 impl ChangeError {
     pub(super) fn guest(name: &str, source: GuestError) -> Self {
-        Self::Guest { name: name.to_owned(), source }
+        Self::Guest {
+            name: name.to_owned(),
+            source,
+        }
     }
 
     /// The same, of the guest's canary.
     pub(super) fn of_canary(self) -> Self {
         match self {
-            Self::Guest { name, source } => Self::Guest { name, source: source.of_canary() },
+            Self::Guest { name, source } => Self::Guest {
+                name,
+                source: source.of_canary(),
+            },
             other => other,
         }
     }

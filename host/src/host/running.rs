@@ -56,7 +56,9 @@ impl Handles {
     pub(super) async fn lost(&self) -> String {
         let mut state = self.connection.state();
         let connection_lost = async {
-            let lost = state.wait_for(|state| matches!(state, ConnectionState::Lost(_))).await;
+            let lost = state
+                .wait_for(|state| matches!(state, ConnectionState::Lost(_)))
+                .await;
             lost.map(|state| match &*state {
                 ConnectionState::Lost(why) => format!("the connection to NATS is lost: {why}"),
                 _ => "the connection to NATS is lost".to_owned(),
@@ -73,7 +75,11 @@ type Started = oneshot::Sender<Result<Handles, StartError>>;
 
 /// Runs a host on this thread, from its start to its report.
 pub(super) fn run(plan: Plan, started: Started, report: &watch::Sender<Option<DrainReport>>) {
-    let runtime = match Builder::new_multi_thread().thread_name("wharf-guests").enable_all().build() {
+    let runtime = match Builder::new_multi_thread()
+        .thread_name("wharf-guests")
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             // Nobody is left to tell if the owner is gone.
@@ -119,13 +125,24 @@ struct Running {
 impl Running {
     /// Components that are files first: what is wrong with them shows before anything is connected.
     async fn start(plan: Plan) -> Result<(Self, Handles), StartError> {
-        let Plan { config, own_server, stop } = plan;
+        let Plan {
+            config,
+            own_server,
+            stop,
+        } = plan;
         let guest_error = |(name, source)| StartError::Guest { name, source };
         let status = Arc::new(Status::default());
         let http = answer_http(config.http, &status)?;
         let engine = engine(config.host.cache.clone()).await?;
-        let loaded = load_files(&engine, &config.guests).await.map_err(guest_error)?;
-        let exporter = config.otlp.endpoint.as_deref().map(Exporter::start).transpose();
+        let loaded = load_files(&engine, &config.guests)
+            .await
+            .map_err(guest_error)?;
+        let exporter = config
+            .otlp
+            .endpoint
+            .as_deref()
+            .map(Exporter::start)
+            .transpose();
         let exporter = exporter.map_err(StartError::Traces)?;
         let server = match own_server {
             Some(data) => Some(Server::start(&data).await.map_err(StartError::Server)?),
@@ -164,13 +181,18 @@ impl Running {
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             service: None,
-            judge: AbortOnDropHandle::new(Handle::current().spawn(Arc::clone(&guests).judge_canaries())),
+            judge: AbortOnDropHandle::new(
+                Handle::current().spawn(Arc::clone(&guests).judge_canaries()),
+            ),
             drain_timeout: settings.drain_timeout,
             exporter,
         };
         if let Err(error) = guests.load_all(config.guests, loaded).await {
             let report = running.stop().await;
-            report.problems.iter().for_each(|problem| tracing::warn!("while stopping again: {problem}"));
+            report
+                .problems
+                .iter()
+                .for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
         let desk = Desk::new(&config.host, connection.clone(), Arc::clone(&guests), stop);
@@ -179,7 +201,15 @@ impl Running {
         let (runtime, server_died) = (Handle::current(), server_died.shared());
         Ok((
             running,
-            Handles { connection, connector, guests, runtime, server_url, http_address, server_died },
+            Handles {
+                connection,
+                connector,
+                guests,
+                runtime,
+                server_url,
+                http_address,
+                server_died,
+            },
         ))
     }
 
@@ -190,14 +220,18 @@ impl Running {
         let mut report = self.guests.stop(deadline).await;
         if let Some(service) = self.service {
             // What was being changed has ended or given up by now.
-            service.finish(deadline.max(Instant::now() + LAST_ANSWERS)).await;
+            service
+                .finish(deadline.max(Instant::now() + LAST_ANSWERS))
+                .await;
         }
         // It ends when what it takes out has ended, by a deadline that is no later than ours.
         match self.judge.await {
             Ok(taken_out) => report.merge(taken_out),
             Err(panicked) => report.problems.push(panicked.to_string()),
         }
-        let left = deadline.saturating_duration_since(Instant::now()).max(LAST_FENCE);
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(LAST_FENCE);
         let last_spans = async {
             if let Some(exporter) = self.exporter {
                 exporter.finish().await;
@@ -206,7 +240,9 @@ impl Running {
         // No guest runs any more: there are no more spans.
         let (closed, ()) = tokio::join!(self.connection.close(left), last_spans);
         if let Err(error) = closed {
-            report.problems.push(format!("what guests published last may be lost: {error}"));
+            report
+                .problems
+                .push(format!("what guests published last may be lost: {error}"));
         }
         stop_server(self.server, &mut report.problems).await;
         if let Some(http) = self.http {
@@ -217,9 +253,12 @@ impl Running {
 }
 
 fn answer_http(settings: HttpSettings, status: &Arc<Status>) -> Result<Option<Http>, StartError> {
-    let Some(listen) = settings.listen else { return Ok(None) };
+    let Some(listen) = settings.listen else {
+        return Ok(None);
+    };
     let http = Http::start(listen, Arc::clone(status) as _);
-    http.map(Some).map_err(|source| StartError::Http { listen, source })
+    http.map(Some)
+        .map_err(|source| StartError::Http { listen, source })
 }
 
 async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {
@@ -233,6 +272,8 @@ async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {
 async fn stop_server(server: Option<Server>, problems: &mut Vec<String>) {
     let Some(server) = server else { return };
     if let Err(error) = server.stop().await {
-        problems.push(format!("the nats-server of our own did not stop in order: {error}"));
+        problems.push(format!(
+            "the nats-server of our own did not stop in order: {error}"
+        ));
     }
 }

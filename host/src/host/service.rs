@@ -80,15 +80,16 @@ impl Desk {
             },
         });
         let endpoints = VERBS.iter().filter(|_| self.admin);
-        let endpoint =
-            |verb: &&str| json!({ "name": verb, "subject": subject(&self.name, verb), "queue_group": "" });
+        let endpoint = |verb: &&str| json!({ "name": verb, "subject": subject(&self.name, verb), "queue_group": "" });
         match verb {
             "INFO" => {
                 answer["description"] = DESCRIPTION.into();
                 answer["endpoints"] = endpoints.map(endpoint).collect();
             }
             "STATS" => {
-                answer["started"] = humantime::format_rfc3339_millis(self.started).to_string().into();
+                answer["started"] = humantime::format_rfc3339_millis(self.started)
+                    .to_string()
+                    .into();
                 let with_figures = |verb| self.tally.add_to(verb, endpoint(&verb));
                 answer["endpoints"] = endpoints.copied().map(with_figures).collect();
             }
@@ -104,8 +105,13 @@ impl Desk {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let Some(reply_to) = reply_to.filter(|subject| !takes_orders(subject)) else { return Ok(()) };
-        let sent = self.connection.publish(reply_to, None, headers, payload).await;
+        let Some(reply_to) = reply_to.filter(|subject| !takes_orders(subject)) else {
+            return Ok(());
+        };
+        let sent = self
+            .connection
+            .publish(reply_to, None, headers, payload)
+            .await;
         sent.inspect_err(|error| tracing::debug!("an answer could not be sent: {error}"))
     }
 }
@@ -120,9 +126,15 @@ impl Service {
     /// Begins to answer. A host that cannot be seen runs all the same: what keeps it from being seen is logged.
     pub(super) async fn start(desk: Desk) -> Self {
         let desk = Arc::new(desk);
-        let mut service = Self { closed: CancellationToken::new(), tasks: JoinSet::new() };
+        let mut service = Self {
+            closed: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        };
         if let Err(error) = service.begin(&desk).await {
-            tracing::warn!("the host cannot be seen by its name {:?}: {error}", desk.name);
+            tracing::warn!(
+                "the host cannot be seen by its name {:?}: {error}",
+                desk.name
+            );
         }
         service
     }
@@ -130,8 +142,14 @@ impl Service {
     async fn begin(&mut self, desk: &Arc<Desk>) -> Result<(), Error> {
         let connection = &desk.connection;
         for verb in ["PING", "INFO", "STATS"] {
-            for whom in [String::new(), format!(".{SERVICE}"), format!(".{SERVICE}.{}", desk.id)] {
-                let inbound = connection.subscribe(format!("$SRV.{verb}{whom}").into(), None).await?;
+            for whom in [
+                String::new(),
+                format!(".{SERVICE}"),
+                format!(".{SERVICE}.{}", desk.id),
+            ] {
+                let inbound = connection
+                    .subscribe(format!("$SRV.{verb}{whom}").into(), None)
+                    .await?;
                 let introducing = introduce(Arc::clone(desk), verb, inbound, self.closed.clone());
                 self.tasks.spawn_on(introducing, connection.runtime());
             }
@@ -139,10 +157,19 @@ impl Service {
         if desk.admin {
             warn_of_a_namesake(desk).await;
             // Without a queue group: a guest's subscription of the same group would get some of the orders.
-            let inbound = connection.subscribe(subject(&desk.name, "*").into(), None).await?;
+            let inbound = connection
+                .subscribe(subject(&desk.name, "*").into(), None)
+                .await?;
             let clerk = Clerk::new(Arc::clone(desk));
-            self.tasks.spawn_on(clerk.serve(inbound, self.closed.clone()), connection.runtime());
-            tracing::info!(host = desk.name, "the host does as it is told on {}", subject(&desk.name, "…"));
+            self.tasks.spawn_on(
+                clerk.serve(inbound, self.closed.clone()),
+                connection.runtime(),
+            );
+            tracing::info!(
+                host = desk.name,
+                "the host does as it is told on {}",
+                subject(&desk.name, "…")
+            );
         }
         connection.fence(BEGIN_TIMEOUT).await
     }
@@ -169,7 +196,12 @@ impl Service {
     }
 }
 
-async fn introduce(desk: Arc<Desk>, verb: &'static str, mut inbound: Inbound, closed: CancellationToken) {
+async fn introduce(
+    desk: Arc<Desk>,
+    verb: &'static str,
+    mut inbound: Inbound,
+    closed: CancellationToken,
+) {
     while let Some(Some(Message { reply, .. })) = closed.run_until_cancelled(inbound.next()).await {
         let answer = desk.introduce(verb).to_string();
         // Whoever asked asks again; the reason has been logged.
@@ -180,7 +212,12 @@ async fn introduce(desk: Arc<Desk>, verb: &'static str, mut inbound: Inbound, cl
 /// Two hosts of one name would both do what one is told.
 async fn warn_of_a_namesake(desk: &Desk) {
     let asked = subject(&desk.name, "list");
-    if desk.connection.request(asked.into(), None, Bytes::new(), NAMESAKE_TIMEOUT).await.is_ok() {
+    if desk
+        .connection
+        .request(asked.into(), None, Bytes::new(), NAMESAKE_TIMEOUT)
+        .await
+        .is_ok()
+    {
         tracing::warn!(
             "another host is called {:?}, too: give each a name of its own, [host] name",
             desk.name
@@ -192,9 +229,26 @@ async fn warn_of_a_namesake(desk: &Desk) {
 fn default_name() -> String {
     const MOST_CHARACTERS: usize = 40;
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let machine = machine.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = machine.trim().chars().take(MOST_CHARACTERS).map(fit).collect();
+    let machine = machine
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = machine
+        .trim()
+        .chars()
+        .take(MOST_CHARACTERS)
+        .map(fit)
+        .collect();
     let random: String = nuid::next().to_lowercase().chars().take(6).collect();
-    if name.is_empty() { format!("host-{random}") } else { format!("{name}-{random}") }
+    if name.is_empty() {
+        format!("host-{random}")
+    } else {
+        format!("{name}-{random}")
+    }
 }

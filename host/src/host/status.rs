@@ -38,17 +38,27 @@ impl Subject for Status {
         }
         match &*connection.state().borrow() {
             ConnectionState::Connected => {}
-            ConnectionState::Disconnected => return Err("there is no connection to NATS now".into()),
-            ConnectionState::Lost(why) => return Err(format!("the connection to NATS is lost: {why}")),
+            ConnectionState::Disconnected => {
+                return Err("there is no connection to NATS now".into());
+            }
+            ConnectionState::Lost(why) => {
+                return Err(format!("the connection to NATS is lost: {why}"));
+            }
             ConnectionState::Closed => return Err("the connection to NATS is closed".into()),
         }
-        if self.all_in_service.load(Ordering::Acquire) { Ok(()) } else { Err("guests are starting".into()) }
+        if self.all_in_service.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("guests are starting".into())
+        }
     }
 
     fn figures(&self) -> Snapshot {
-        self.running.get().map_or_else(Snapshot::default, |(connection, guests)| Snapshot {
-            guests: guests.figures(),
-            connection: Some((connection.state().borrow().clone(), connection.counters())),
-        })
+        self.running
+            .get()
+            .map_or_else(Snapshot::default, |(connection, guests)| Snapshot {
+                guests: guests.figures(),
+                connection: Some((connection.state().borrow().clone(), connection.counters())),
+            })
     }
 }

@@ -49,7 +49,12 @@ impl Candidate {
         let name = &base.name;
         let policy = Policy::new(name, &settings, &surroundings.prefix);
         let subjects = Arc::clone(&base.subjects);
-        let own = Arc::new(VersionSubjects::new(subjects, number, policy.prefix(), &settings.subscribe));
+        let own = Arc::new(VersionSubjects::new(
+            subjects,
+            number,
+            policy.prefix(),
+            &settings.subscribe,
+        ));
         let imports = imports::Shared {
             policy,
             connection: surroundings.connection.clone(),
@@ -63,7 +68,15 @@ impl Candidate {
         let digest = loaded.digest();
         let guest = Arc::new(Guest::new(engine, loaded, template));
         guest.start().await?;
-        Ok(Self { parts: Parts { guest, own, settings, digest, _instances: instances } })
+        Ok(Self {
+            parts: Parts {
+                guest,
+                own,
+                settings,
+                digest,
+                _instances: instances,
+            },
+        })
     }
 
     /// Which version it is.
@@ -87,7 +100,9 @@ impl Candidate {
     /// Takes the guest's queue over.
     pub(super) fn into_service(self, base: &Base) -> Version {
         let limits = &self.parts.settings.limits;
-        let reader = base.queue.hand_over(limits.queue_messages, limits.queue_bytes);
+        let reader = base
+            .queue
+            .hand_over(limits.queue_messages, limits.queue_bytes);
         self.work(base, reader, None)
     }
 
@@ -99,7 +114,12 @@ impl Candidate {
 
     fn work(self, base: &Base, reader: Reader, trial: Option<Arc<Trial>>) -> Version {
         let Self { parts } = self;
-        let dispatcher = Dispatcher::start(Arc::clone(&parts.guest), Arc::clone(&base.queue), reader, trial);
+        let dispatcher = Dispatcher::start(
+            Arc::clone(&parts.guest),
+            Arc::clone(&base.queue),
+            reader,
+            trial,
+        );
         Version { parts, dispatcher }
     }
 }

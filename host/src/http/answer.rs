@@ -16,13 +16,23 @@ pub(super) fn answer<B>(subject: &dyn Subject, request: &Request<B>) -> Response
         "/livez" => |_| text(StatusCode::OK, "alive"),
         "/readyz" => ready,
         "/metrics" => metrics,
-        _ => return text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics"),
+        _ => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "there are /livez, /readyz and /metrics",
+            );
+        }
     };
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return page(subject);
     }
-    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read, with GET or HEAD");
-    refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let mut refused = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this can only be read, with GET or HEAD",
+    );
+    refused
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     refused
 }
 
@@ -36,7 +46,10 @@ fn ready(subject: &dyn Subject) -> Response<Full<Bytes>> {
 fn metrics(subject: &dyn Subject) -> Response<Full<Bytes>> {
     match subject.figures().encode() {
         Ok(figures) => response(StatusCode::OK, OPEN_METRICS, figures),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the figures are no text: {error}")),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the figures are no text: {error}"),
+        ),
     }
 }
 

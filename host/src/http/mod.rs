@@ -67,15 +67,22 @@ impl Http {
         let address = listener.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let thread = std::thread::Builder::new().name("wharf-http".to_owned()).spawn({
-            let (stop, ended) = (stop.clone(), ended.clone().drop_guard());
-            move || {
-                run(&runtime, listener, &subject, &stop);
-                drop(ended);
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("wharf-http".to_owned())
+            .spawn({
+                let (stop, ended) = (stop.clone(), ended.clone().drop_guard());
+                move || {
+                    run(&runtime, listener, &subject, &stop);
+                    drop(ended);
+                }
+            })?;
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
-        Ok(Self { address, stop, ended, thread: Some(thread) })
+        Ok(Self {
+            address,
+            stop,
+            ended,
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens, with the port that the system has chosen if none was named.
@@ -98,7 +105,12 @@ impl Drop for Http {
     }
 }
 
-fn run(runtime: &Runtime, listener: TcpListener, subject: &Arc<dyn Subject>, stop: &CancellationToken) {
+fn run(
+    runtime: &Runtime,
+    listener: TcpListener,
+    subject: &Arc<dyn Subject>,
+    stop: &CancellationToken,
+) {
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => accept(listener, subject, stop).await,
@@ -107,7 +119,11 @@ fn run(runtime: &Runtime, listener: TcpListener, subject: &Arc<dyn Subject>, sto
     });
 }
 
-async fn accept(listener: tokio::net::TcpListener, subject: &Arc<dyn Subject>, stop: &CancellationToken) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    subject: &Arc<dyn Subject>,
+    stop: &CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -165,7 +181,11 @@ async fn serve(stream: TcpStream, subject: Arc<dyn Subject>, stop: CancellationT
     };
     match timeout(CONNECTION_TIMEOUT, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(target: "wharf::http", "a request was not answered: {error}"),
-        Err(_elapsed) => tracing::debug!(target: "wharf::http", "an answer was not fetched in time"),
+        Ok(Err(error)) => {
+            tracing::debug!(target: "wharf::http", "a request was not answered: {error}")
+        }
+        Err(_elapsed) => {
+            tracing::debug!(target: "wharf::http", "an answer was not fetched in time")
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `wharf:nats/jetstream`: publishing that waits until the server has stored the message.
 
-use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL,
+};
 
 use super::bindings::jetstream::{Ack, Host, PublishOptions};
 use super::bindings::types;
@@ -26,7 +28,9 @@ async fn publish(
     payload: Vec<u8>,
     options: Option<PublishOptions>,
 ) -> Result<Ack, types::Error> {
-    let ignore_prefix = options.as_ref().is_some_and(|options| options.ignore_prefix);
+    let ignore_prefix = options
+        .as_ref()
+        .is_some_and(|options| options.ignore_prefix);
     let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
     let trace = ctx.trace.as_ref();
     let headers = match options {
@@ -34,16 +38,27 @@ async fn publish(
         None => to_wire(Vec::new(), trace)?,
     };
     let connection = &ctx.shared.connection;
-    let ack = connection.store(on_wire, headers, payload.into(), OPERATION_TIMEOUT).await?;
-    Ok(Ack { stream_name: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
+    let ack = connection
+        .store(on_wire, headers, payload.into(), OPERATION_TIMEOUT)
+        .await?;
+    Ok(Ack {
+        stream_name: ack.stream,
+        sequence: ack.sequence,
+        duplicate: ack.duplicate,
+    })
 }
 
 /// The guest's own headers, and those that carry the options to the server.
-fn orders(options: PublishOptions, trace: Option<&TraceHeaders>) -> Result<Option<HeaderMap>, types::Error> {
+fn orders(
+    options: PublishOptions,
+    trace: Option<&TraceHeaders>,
+) -> Result<Option<HeaderMap>, types::Error> {
     let mut headers = to_wire(options.headers, trace)?.unwrap_or_default();
     if let Some(id) = options.message_id {
         if id.is_empty() || id.contains(['\r', '\n']) {
-            return Err(types::Error::Invalid("a message id is not empty and has no line breaks".into()));
+            return Err(types::Error::Invalid(
+                "a message id is not empty and has no line breaks".into(),
+            ));
         }
         headers.insert(NATS_MESSAGE_ID, id);
     }
@@ -53,7 +68,9 @@ fn orders(options: PublishOptions, trace: Option<&TraceHeaders>) -> Result<Optio
     if let Some(ms) = options.ttl_ms {
         // The server counts whole seconds and refuses less than one: never shorter than asked for.
         if ms < 1000 {
-            return Err(types::Error::Invalid(format!("a time to live is at least 1000 ms, not {ms}")));
+            return Err(types::Error::Invalid(format!(
+                "a time to live is at least 1000 ms, not {ms}"
+            )));
         }
         headers.insert(NATS_MESSAGE_TTL, format!("{}s", ms.div_ceil(1000)));
     }

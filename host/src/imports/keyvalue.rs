@@ -35,9 +35,9 @@ impl CtxView<'_> {
         let handle = self.handle(handle)?;
         Ok(match handle.access {
             BucketAccess::ReadWrite => Ok(handle.bucket.clone()),
-            BucketAccess::Read => {
-                Err(self.ctx.denied(&self.ctx.shared.policy.read_only(handle.bucket.name())))
-            }
+            BucketAccess::Read => Err(self
+                .ctx
+                .denied(&self.ctx.shared.policy.read_only(handle.bucket.name()))),
         })
     }
 
@@ -60,20 +60,33 @@ impl Host for CtxView<'_> {}
 
 impl HostBucket for CtxView<'_> {
     async fn open(&mut self, name: Option<String>) -> Answer<Handle> {
-        let Shared { policy, connector, default_bucket, .. } = &*self.ctx.shared;
+        let Shared {
+            policy,
+            connector,
+            default_bucket,
+            ..
+        } = &*self.ctx.shared;
         let name = name.unwrap_or_else(|| default_bucket.clone());
         let access = match policy.bucket(&name) {
             Ok(access) => access,
             Err(denied) => return Ok(Err(self.ctx.denied(&denied))),
         };
-        match connector.open_bucket(&name, access == BucketAccess::ReadWrite).await {
+        match connector
+            .open_bucket(&name, access == BucketAccess::ReadWrite)
+            .await
+        {
             Ok(bucket) => Ok(Ok(self.opened(bucket, access)?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
     async fn create(&mut self, name: String, config: BucketConfig) -> Answer<Handle> {
-        let Shared { policy, connector, bucket_settings, .. } = &*self.ctx.shared;
+        let Shared {
+            policy,
+            connector,
+            bucket_settings,
+            ..
+        } = &*self.ctx.shared;
         let denied = match policy.bucket(&name) {
             Ok(BucketAccess::ReadWrite) => None,
             Ok(BucketAccess::Read) => Some(policy.read_only(&name)),
@@ -84,7 +97,10 @@ impl HostBucket for CtxView<'_> {
         }
         let settings = settings(config);
         // What the operator wrote down about a bucket is not a guest's to change.
-        if bucket_settings.get(&name).is_some_and(|configured| *configured != settings) {
+        if bucket_settings
+            .get(&name)
+            .is_some_and(|configured| *configured != settings)
+        {
             return Ok(Err(self.ctx.denied(&policy.settings_are_the_hosts(&name))));
         }
         match connector.create_bucket(&name, settings).await {
@@ -107,24 +123,51 @@ impl HostBucket for CtxView<'_> {
         Ok(found.map(|found| found.map(entry)).map_err(Into::into))
     }
 
-    async fn set(&mut self, this: Handle, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<u64> {
-        write!(self, this, |bucket| bucket.set(&key, value, ttl_ms.map(Duration::from_millis)))
+    async fn set(
+        &mut self,
+        this: Handle,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Answer<u64> {
+        write!(self, this, |bucket| bucket.set(
+            &key,
+            value,
+            ttl_ms.map(Duration::from_millis)
+        ))
     }
 
-    async fn add(&mut self, this: Handle, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<u64> {
-        write!(self, this, |bucket| bucket.add(&key, value, ttl_ms.map(Duration::from_millis)))
+    async fn add(
+        &mut self,
+        this: Handle,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Answer<u64> {
+        write!(self, this, |bucket| bucket.add(
+            &key,
+            value,
+            ttl_ms.map(Duration::from_millis)
+        ))
     }
 
     async fn replace(&mut self, this: Handle, key: String, value: Vec<u8>) -> Answer<Option<u64>> {
         write!(self, this, |bucket| bucket.replace(&key, value))
     }
 
-    async fn update(&mut self, this: Handle, key: String, value: Vec<u8>, revision: u64) -> Answer<u64> {
+    async fn update(
+        &mut self,
+        this: Handle,
+        key: String,
+        value: Vec<u8>,
+        revision: u64,
+    ) -> Answer<u64> {
         write!(self, this, |bucket| bucket.update(&key, value, revision))
     }
 
     async fn expire(&mut self, this: Handle, key: String, ttl_ms: Option<u64>) -> Answer<bool> {
-        write!(self, this, |bucket| bucket.expire(&key, ttl_ms.map(Duration::from_millis)))
+        write!(self, this, |bucket| bucket
+            .expire(&key, ttl_ms.map(Duration::from_millis)))
     }
 
     async fn increment(&mut self, this: Handle, key: String, by: i64) -> Answer<i64> {
@@ -136,7 +179,11 @@ impl HostBucket for CtxView<'_> {
     }
 
     async fn keys(&mut self, this: Handle, prefix: Option<String>) -> Answer<Vec<String>> {
-        Ok(self.bucket(&this)?.keys(prefix.as_deref()).await.map_err(Into::into))
+        Ok(self
+            .bucket(&this)?
+            .keys(prefix.as_deref())
+            .await
+            .map_err(Into::into))
     }
 
     async fn count(&mut self, this: Handle) -> Answer<u64> {
@@ -145,7 +192,9 @@ impl HostBucket for CtxView<'_> {
 
     async fn history(&mut self, this: Handle, key: String) -> Answer<Vec<Entry>> {
         let history = self.bucket(&this)?.history(&key).await;
-        Ok(history.map(|kept| kept.into_iter().map(entry).collect()).map_err(Into::into))
+        Ok(history
+            .map(|kept| kept.into_iter().map(entry).collect())
+            .map_err(Into::into))
     }
 
     async fn flush(&mut self, this: Handle) -> Answer<()> {

@@ -55,7 +55,11 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, reply_to: None, trace: None }
+        Self {
+            shared,
+            reply_to: None,
+            trace: None,
+        }
     }
 
     /// From here on the guest handles a message whose sender waits here, in this trace.
@@ -65,7 +69,12 @@ impl Ctx {
     }
 
     /// The subject as it travels, if the guest may do that with it. Answering the message in hand is always allowed.
-    fn subject(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
+    fn subject(
+        &self,
+        action: Action,
+        subject: &str,
+        ignore_prefix: bool,
+    ) -> Result<Subject, types::Error> {
         check_subject(subject).map_err(types::Error::Invalid)?;
         let in_hand = self.reply_to.as_deref() == Some(subject) && !takes_orders(subject);
         if in_hand && action == Action::Publish {
@@ -79,9 +88,17 @@ impl Ctx {
     }
 
     /// The same for a subject that has been checked, and may have wildcards.
-    fn granted(&self, action: Action, subject: &str, ignore_prefix: bool) -> Result<Subject, types::Error> {
+    fn granted(
+        &self,
+        action: Action,
+        subject: &str,
+        ignore_prefix: bool,
+    ) -> Result<Subject, types::Error> {
         let on_wire = self.on_wire(subject, ignore_prefix);
-        self.shared.policy.check(action, &on_wire).map_err(|denied| self.denied(&denied))?;
+        self.shared
+            .policy
+            .check(action, &on_wire)
+            .map_err(|denied| self.denied(&denied))?;
         Ok(on_wire)
     }
 

@@ -28,11 +28,19 @@ impl Host for CtxView<'_> {
         Ok(request(self.ctx, &subject, payload, options).await)
     }
 
-    async fn subscribe(&mut self, subject: String, options: Option<SubscribeOptions>) -> Answer<()> {
+    async fn subscribe(
+        &mut self,
+        subject: String,
+        options: Option<SubscribeOptions>,
+    ) -> Answer<()> {
         Ok(subscribe(self.ctx, &subject, options).await)
     }
 
-    async fn unsubscribe(&mut self, subject: String, options: Option<SubscribeOptions>) -> Answer<()> {
+    async fn unsubscribe(
+        &mut self,
+        subject: String,
+        options: Option<SubscribeOptions>,
+    ) -> Answer<()> {
         Ok(unsubscribe(self.ctx, &subject, options).await)
     }
 }
@@ -43,8 +51,9 @@ async fn publish(
     payload: Vec<u8>,
     options: Option<PublishOptions>,
 ) -> Result<(), types::Error> {
-    let (headers, reply_to, ignore_prefix) =
-        options.map_or_else(Default::default, |o| (o.headers, o.reply_to, o.ignore_prefix));
+    let (headers, reply_to, ignore_prefix) = options.map_or_else(Default::default, |o| {
+        (o.headers, o.reply_to, o.ignore_prefix)
+    });
     let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
     // Where the answer goes is a subject that somebody else's rights publish on: it takes the same grant.
     let reply_to = match reply_to {
@@ -53,7 +62,9 @@ async fn publish(
     };
     let connection = &ctx.shared.connection;
     let headers = to_wire(headers, ctx.trace.as_ref())?;
-    Ok(connection.publish(on_wire, reply_to, headers, payload.into()).await?)
+    Ok(connection
+        .publish(on_wire, reply_to, headers, payload.into())
+        .await?)
 }
 
 async fn request(
@@ -62,25 +73,40 @@ async fn request(
     payload: Vec<u8>,
     options: Option<RequestOptions>,
 ) -> Result<types::Message, types::Error> {
-    let (headers, timeout_ms, ignore_prefix) =
-        options.map_or_else(Default::default, |o| (o.headers, o.timeout_ms, o.ignore_prefix));
+    let (headers, timeout_ms, ignore_prefix) = options.map_or_else(Default::default, |o| {
+        (o.headers, o.timeout_ms, o.ignore_prefix)
+    });
     let on_wire = ctx.subject(Action::Request, subject, ignore_prefix)?;
     let timeout = timeout_ms.map_or(OPERATION_TIMEOUT, |ms| Duration::from_millis(ms.into()));
     let connection = &ctx.shared.connection;
     let headers = to_wire(headers, ctx.trace.as_ref())?;
-    let reply = connection.request(on_wire, headers, payload.into(), timeout).await?;
+    let reply = connection
+        .request(on_wire, headers, payload.into(), timeout)
+        .await?;
     Ok(types::Message {
         // The inbox that the reply came to is the host's: a guest has no use for it.
         subject: subject.to_owned(),
-        reply_to: reply.reply.as_ref().map(|reply| reply.to_string()).filter(|reply| !is_reserved(reply)),
+        reply_to: reply
+            .reply
+            .as_ref()
+            .map(|reply| reply.to_string())
+            .filter(|reply| !is_reserved(reply)),
         headers: from_wire(reply.headers.as_ref()),
         payload: reply.payload.into(),
     })
 }
 
-async fn subscribe(ctx: &Ctx, subject: &str, options: Option<SubscribeOptions>) -> Result<(), types::Error> {
+async fn subscribe(
+    ctx: &Ctx,
+    subject: &str,
+    options: Option<SubscribeOptions>,
+) -> Result<(), types::Error> {
     let (on_wire, queue, ignore_prefix) = subscription(ctx, subject, options)?;
-    Ok(ctx.shared.subscriptions.subscribe(on_wire, queue, ignore_prefix).await?)
+    Ok(ctx
+        .shared
+        .subscriptions
+        .subscribe(on_wire, queue, ignore_prefix)
+        .await?)
 }
 
 async fn unsubscribe(
@@ -99,7 +125,8 @@ fn subscription(
     subject: &str,
     options: Option<SubscribeOptions>,
 ) -> Result<Subscription, types::Error> {
-    let (queue, ignore_prefix) = options.map_or_else(Default::default, |o| (o.queue, o.ignore_prefix));
+    let (queue, ignore_prefix) =
+        options.map_or_else(Default::default, |o| (o.queue, o.ignore_prefix));
     check_pattern(subject).map_err(types::Error::Invalid)?;
     if let Some(queue) = &queue {
         check_queue(queue).map_err(types::Error::Invalid)?;

@@ -50,10 +50,19 @@ impl Histogram {
     }
 
     pub(crate) fn snapshot(&self) -> Distribution {
-        let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
-        let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
+        let bounds = BOUNDS
+            .iter()
+            .map(Duration::as_secs_f64)
+            .chain([f64::INFINITY]);
+        let counts = self
+            .buckets
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         let sum = Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed));
-        Distribution { buckets: bounds.zip(counts).collect(), sum_seconds: sum.as_secs_f64() }
+        Distribution {
+            buckets: bounds.zip(counts).collect(),
+            sum_seconds: sum.as_secs_f64(),
+        }
     }
 }
 
@@ -75,9 +84,21 @@ mod tests {
             histogram.observe(Duration::from_micros(micros));
         }
         let seen = histogram.snapshot();
-        let filled: Vec<_> = seen.buckets.iter().filter(|(_, count)| *count > 0).copied().collect();
-        assert_eq!(filled, [(0.000_05, 2), (0.0001, 1), (30.0, 1), (f64::INFINITY, 1)]);
+        let filled: Vec<_> = seen
+            .buckets
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .copied()
+            .collect();
+        assert_eq!(
+            filled,
+            [(0.000_05, 2), (0.0001, 1), (30.0, 1), (f64::INFINITY, 1)]
+        );
         assert_eq!(seen.count(), 5);
-        assert!((seen.sum_seconds - 61.000_101).abs() < 1e-9, "{}", seen.sum_seconds);
+        assert!(
+            (seen.sum_seconds - 61.000_101).abs() < 1e-9,
+            "{}",
+            seen.sum_seconds
+        );
     }
 }

@@ -147,7 +147,10 @@ impl Gauge {
     /// Adds so much, for as long as the answer is kept.
     pub(crate) fn hold(self: &Arc<Self>, amount: u64) -> Held {
         self.0.fetch_add(amount, Ordering::Relaxed);
-        Held { gauge: Arc::clone(self), amount }
+        Held {
+            gauge: Arc::clone(self),
+            amount,
+        }
     }
 }
 

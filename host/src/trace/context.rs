@@ -24,7 +24,10 @@ impl TraceHeaders {
         let (trace, span) = (context.trace_id(), context.span_id());
         let parent = format!("00-{trace}-{span}-{:02x}", context.trace_flags());
         let state = context.trace_state().header();
-        Self { parent: parent.as_str().into(), state: (!state.is_empty()).then(|| state.as_str().into()) }
+        Self {
+            parent: parent.as_str().into(),
+            state: (!state.is_empty()).then(|| state.as_str().into()),
+        }
     }
 
     /// Adds them to a message's headers, which have none of these names.
@@ -45,14 +48,21 @@ pub(crate) fn is_trace_header(name: &str) -> bool {
 pub(super) fn remote_parent(headers: &HeaderMap) -> Option<SpanContext> {
     let (trace, span, flags) = parse(&only(headers, PARENT)?)?;
     let state = only(headers, STATE).filter(|state| state.len() <= LONGEST_STATE);
-    let state = state.and_then(|state| TraceState::from_str(&state).ok()).unwrap_or_default();
+    let state = state
+        .and_then(|state| TraceState::from_str(&state).ok())
+        .unwrap_or_default();
     Some(SpanContext::new(trace, span, flags, true, state)).filter(SpanContext::is_valid)
 }
 
 /// The values of a header, as one.
 fn only(headers: &HeaderMap, wanted: &str) -> Option<String> {
-    let named = headers.iter().filter(|(name, _)| name.to_string().eq_ignore_ascii_case(wanted));
-    let values: Vec<&str> = named.flat_map(|(_, values)| values).map(HeaderValue::as_str).collect();
+    let named = headers
+        .iter()
+        .filter(|(name, _)| name.to_string().eq_ignore_ascii_case(wanted));
+    let values: Vec<&str> = named
+        .flat_map(|(_, values)| values)
+        .map(HeaderValue::as_str)
+        .collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
@@ -65,14 +75,28 @@ fn parse(parent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
         return None;
     }
     let is_sampled = flags & 1 == 1;
-    let flags = if is_sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-    Some((TraceId::from(trace), SpanId::from(u64::try_from(span).ok()?), flags))
+    let flags = if is_sampled {
+        TraceFlags::SAMPLED
+    } else {
+        TraceFlags::NOT_SAMPLED
+    };
+    Some((
+        TraceId::from(trace),
+        SpanId::from(u64::try_from(span).ok()?),
+        flags,
+    ))
 }
 
 /// So many digits, all small letters.
 fn hex(text: &str, digits: usize) -> Option<u128> {
-    let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if text.len() == digits && is_hex { u128::from_str_radix(text, 16).ok() } else { None }
+    let is_hex = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if text.len() == digits && is_hex {
+        u128::from_str_radix(text, 16).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +107,9 @@ mod tests {
 
     fn of(headers: &[(&str, &str)]) -> Option<SpanContext> {
         let mut map = HeaderMap::new();
-        headers.iter().for_each(|(name, value)| map.append(*name, *value));
+        headers
+            .iter()
+            .for_each(|(name, value)| map.append(*name, *value));
         remote_parent(&map)
     }
 
@@ -95,10 +121,19 @@ mod tests {
 
     #[test]
     fn a_parent_is_read_and_written_the_same() {
-        let context = of(&[("Traceparent", PARENT_TEXT), ("TraceState", "a=1"), ("tracestate", "b=2")]);
+        let context = of(&[
+            ("Traceparent", PARENT_TEXT),
+            ("TraceState", "a=1"),
+            ("tracestate", "b=2"),
+        ]);
         let map = written(&context.expect("valid"));
         assert_eq!(map.get(PARENT).map(HeaderValue::as_str), Some(PARENT_TEXT));
-        let mut state: Vec<&str> = map.get(STATE).map(HeaderValue::as_str).unwrap_or("").split(',').collect();
+        let mut state: Vec<&str> = map
+            .get(STATE)
+            .map(HeaderValue::as_str)
+            .unwrap_or("")
+            .split(',')
+            .collect();
         state.sort_unstable();
         assert_eq!(state, ["a=1", "b=2"]);
     }
@@ -127,7 +162,10 @@ mod tests {
         ] {
             assert!(of(&[(PARENT, bad)]).is_none(), "{bad}");
         }
-        assert!(of(&[(PARENT, PARENT_TEXT), ("TraceParent", PARENT_TEXT)]).is_none(), "two are none");
+        assert!(
+            of(&[(PARENT, PARENT_TEXT), ("TraceParent", PARENT_TEXT)]).is_none(),
+            "two are none"
+        );
         assert!(of(&[(STATE, "a=1")]).is_none());
     }
 }

@@ -65,12 +65,18 @@ impl Exporter {
         let (spans, queue) = mpsc::channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
         let task = tokio::spawn(export(queue, exporter, Arc::clone(&dropped)));
-        Ok(Self { spans, dropped, task })
+        Ok(Self {
+            spans,
+            dropped,
+            task,
+        })
     }
 
     /// Makes spans that are sent here.
     pub(crate) fn tracer(&self) -> Tracer {
-        let scope = InstrumentationScope::builder("wharf").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("wharf")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
         Tracer(Arc::new(Inner {
             spans: self.spans.downgrade(),
             dropped: Arc::clone(&self.dropped),
@@ -81,21 +87,29 @@ impl Exporter {
 
     /// Sends what is left, as far as there is time. Spans that end later are lost.
     pub(crate) async fn finish(self) {
-        let Self { spans, mut task, .. } = self;
+        let Self {
+            spans, mut task, ..
+        } = self;
         drop(spans);
         match timeout(FLUSH_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("the exporter of traces has ended: {error}"),
             Err(_elapsed) => {
                 task.abort();
-                tracing::warn!("the collector of traces did not take the last spans in time: they are lost");
+                tracing::warn!(
+                    "the collector of traces did not take the last spans in time: they are lost"
+                );
             }
         }
     }
 }
 
 /// Until there are no more spans, and nobody who could make any.
-async fn export(mut queue: mpsc::Receiver<SpanData>, exporter: SpanExporter, dropped: Arc<AtomicU64>) {
+async fn export(
+    mut queue: mpsc::Receiver<SpanData>,
+    exporter: SpanExporter,
+    dropped: Arc<AtomicU64>,
+) {
     let mut complaints = Complaints::default();
     loop {
         let batch = next_batch(&mut queue).await;
@@ -122,7 +136,10 @@ async fn next_batch(queue: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
     let until = Instant::now() + BATCH_DELAY;
     while batch.len() < BATCH && !queue.is_closed() {
         let room = BATCH - batch.len();
-        if !matches!(timeout_at(until, queue.recv_many(&mut batch, room)).await, Ok(1..)) {
+        if !matches!(
+            timeout_at(until, queue.recv_many(&mut batch, room)).await,
+            Ok(1..)
+        ) {
             break;
         }
     }
@@ -138,14 +155,20 @@ struct Complaints {
 
 impl Complaints {
     fn now_and_then(&mut self, why: &str) {
-        if self.last.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE) {
+        if self
+            .last
+            .is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE)
+        {
             self.make(why);
         }
     }
 
     fn make(&mut self, why: &str) {
         if self.lost > 0 {
-            tracing::warn!(spans = self.lost, "spans did not reach the collector of traces: {why}");
+            tracing::warn!(
+                spans = self.lost,
+                "spans did not reach the collector of traces: {why}"
+            );
             (self.lost, self.last) = (0, Some(Instant::now()));
         }
     }

@@ -56,16 +56,29 @@ struct Span {
 
 impl Tracer {
     /// Begins the span of a message, within its sender's trace if it has one.
-    pub(crate) fn begin(&self, guest: &Arc<str>, subject: &Subject, headers: Option<&HeaderMap>) -> Traced {
+    pub(crate) fn begin(
+        &self,
+        guest: &Arc<str>,
+        subject: &Subject,
+        headers: Option<&HeaderMap>,
+    ) -> Traced {
         let parent = headers.and_then(remote_parent);
         if let Some(parent) = &parent
             && !parent.is_sampled()
         {
-            return Traced { headers: TraceHeaders::new(parent), span: None };
+            return Traced {
+                headers: TraceHeaders::new(parent),
+                span: None,
+            };
         }
         let ids = &self.0.ids;
-        let trace = parent.as_ref().map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
-        let state = parent.as_ref().map(|parent| parent.trace_state().clone()).unwrap_or_default();
+        let trace = parent
+            .as_ref()
+            .map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
+        let state = parent
+            .as_ref()
+            .map(|parent| parent.trace_state().clone())
+            .unwrap_or_default();
         let context = SpanContext::new(trace, ids.new_span_id(), TraceFlags::SAMPLED, false, state);
         let headers = TraceHeaders::new(&context);
         let span = Span {
@@ -79,12 +92,19 @@ impl Tracer {
             outcome: "abandoned",
             status: Status::error("the host stopped before the message was handled"),
         };
-        Traced { headers, span: Some(span) }
+        Traced {
+            headers,
+            span: Some(span),
+        }
     }
 
     fn record(&self, span: SpanData) {
         // A span that does not fit is lost: messages do not wait for a collector.
-        let sent = self.0.spans.upgrade().is_some_and(|spans| spans.try_send(span).is_ok());
+        let sent = self
+            .0
+            .spans
+            .upgrade()
+            .is_some_and(|spans| spans.try_send(span).is_ok());
         if !sent {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -99,7 +119,9 @@ impl Traced {
 
     /// This version of the guest has handled the message: this is what became of it.
     pub(crate) fn end(&mut self, version: u32, outcome: &Outcome) {
-        let Some(mut span) = self.span.take() else { return };
+        let Some(mut span) = self.span.take() else {
+            return;
+        };
         span.version = Some(version);
         (span.outcome, span.status) = match outcome {
             Outcome::Handled(_) => ("handled", Status::Unset),
@@ -128,7 +150,10 @@ impl Drop for Span {
             KeyValue::new("wharf.guest", Arc::clone(&self.guest)),
             KeyValue::new("wharf.outcome", self.outcome),
         ];
-        attributes.extend(self.version.map(|version| KeyValue::new("wharf.version", i64::from(version))));
+        attributes.extend(
+            self.version
+                .map(|version| KeyValue::new("wharf.version", i64::from(version))),
+        );
         self.tracer.record(SpanData {
             span_context: self.context.clone(),
             parent_span_id: self.parent,

@@ -41,16 +41,37 @@ pub(super) struct Source {
 impl Arrival {
     /// The message as the guest sees it, and what it takes to carry out what becomes of it.
     pub(crate) fn open(self) -> (Message, Ticket) {
-        let Self { message, prefix_bytes, source } = self;
-        let begin = |tracer: &Tracer| tracer.begin(&source.guest, &message.subject, message.headers.as_ref());
+        let Self {
+            message,
+            prefix_bytes,
+            source,
+        } = self;
+        let begin = |tracer: &Tracer| {
+            tracer.begin(&source.guest, &message.subject, message.headers.as_ref())
+        };
         let traced = source.tracer.as_ref().map(begin);
         let opened = Message {
-            subject: message.subject.get(prefix_bytes..).unwrap_or(&message.subject).to_owned(),
-            reply_to: message.reply.as_ref().map(|reply| reply.as_str().to_owned()),
+            subject: message
+                .subject
+                .get(prefix_bytes..)
+                .unwrap_or(&message.subject)
+                .to_owned(),
+            reply_to: message
+                .reply
+                .as_ref()
+                .map(|reply| reply.as_str().to_owned()),
             headers: from_wire(message.headers.as_ref()),
             payload: message.payload,
         };
-        (opened, Ticket { subject: message.subject, reply_to: message.reply, source, traced })
+        (
+            opened,
+            Ticket {
+                subject: message.subject,
+                reply_to: message.reply,
+                source,
+                traced,
+            },
+        )
     }
 }
 
@@ -74,7 +95,9 @@ impl Ticket {
             Outcome::Handled(Some(reply)) => Ok(reply),
             Outcome::Failed(failure) => Err(failure),
         };
-        let Some(reply_to) = &self.reply_to else { return };
+        let Some(reply_to) = &self.reply_to else {
+            return;
+        };
         let counters = &self.source.counters;
         match self.answer(reply_to.clone(), answer).await {
             Ok(()) => counters.replied.add_one(),
@@ -89,14 +112,20 @@ impl Ticket {
     async fn answer(&self, reply_to: Subject, answer: Result<Reply, Failure>) -> Result<(), Error> {
         // The sender chose where the answer goes, but it goes with the host's rights: not to where the server takes orders.
         if takes_orders(&reply_to) {
-            return Err(Error::Invalid(format!("{reply_to:?} is a subject for orders, not one to wait on")));
+            return Err(Error::Invalid(format!(
+                "{reply_to:?} is a subject for orders, not one to wait on"
+            )));
         }
         let reply = answer.unwrap_or_else(|failure| service_error(&failure));
         let sent = self.send(&reply_to, reply).await;
         if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
             // Whoever waits learns at least that nothing will come.
             let reason = "the handler's reply is not allowed".into();
-            let failure = Failure { kind: FailureKind::Trap, reason, backtrace: None };
+            let failure = Failure {
+                kind: FailureKind::Trap,
+                reason,
+                backtrace: None,
+            };
             self.send(&reply_to, service_error(&failure)).await?;
         }
         sent
@@ -104,7 +133,10 @@ impl Ticket {
 
     async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
         let headers = to_wire(reply.headers, self.trace())?;
-        self.source.connection.publish(reply_to.clone(), None, headers, reply.payload).await
+        self.source
+            .connection
+            .publish(reply_to.clone(), None, headers, reply.payload)
+            .await
     }
 }
 
@@ -120,7 +152,13 @@ fn service_error(failure: &Failure) -> Reply {
     };
     let headers = vec![
         ("Nats-Service-Error".to_owned(), words),
-        ("Nats-Service-Error-Code".to_owned(), failure.kind.service_code().to_string()),
+        (
+            "Nats-Service-Error-Code".to_owned(),
+            failure.kind.service_code().to_string(),
+        ),
     ];
-    Reply { headers, payload: Bytes::new() }
+    Reply {
+        headers,
+        payload: Bytes::new(),
+    }
 }

@@ -125,9 +125,20 @@ impl Subjects {
         queue: Arc<Queue<Arrival>>,
         tracer: Option<Tracer>,
     ) -> Self {
-        let source = Arc::new(Source { guest: guest.into(), connection, counters, tracer });
+        let source = Arc::new(Source {
+            guest: guest.into(),
+            connection,
+            counters,
+            tracer,
+        });
         let (changes, open, stopping) = Default::default();
-        Self { source, queue, changes, open, stopping }
+        Self {
+            source,
+            queue,
+            changes,
+            open,
+            stopping,
+        }
     }
 
     /// Begins those that a version wants and that are not there yet, and waits until the server has them. What arrives on
@@ -136,13 +147,23 @@ impl Subjects {
     /// # Errors
     ///
     /// The subscription that could not be made, and why. Those that had been begun are ended again.
-    pub(crate) async fn begin_all(&self, wanted: &Wanted, version: u32) -> Result<Gate, (String, Error)> {
+    pub(crate) async fn begin_all(
+        &self,
+        wanted: &Wanted,
+        version: u32,
+    ) -> Result<Gate, (String, Error)> {
         let opener = watch::Sender::new(false);
         let mut begun = Vec::new();
         let mut result = Ok(());
         for (key, prefix_bytes) in wanted {
-            let claim = Claim { version, prefix_bytes: *prefix_bytes };
-            match self.begin(key, claim, Entry::Behind(opener.subscribe())).await {
+            let claim = Claim {
+                version,
+                prefix_bytes: *prefix_bytes,
+            };
+            match self
+                .begin(key, claim, Entry::Behind(opener.subscribe()))
+                .await
+            {
                 Ok(is_new) => begun.extend(is_new.then(|| key.clone())),
                 Err(error) => {
                     result = Err((key.0.clone(), error));
@@ -154,7 +175,11 @@ impl Subjects {
             let fenced = self.source.connection.fence(BEGIN_TIMEOUT).await;
             result = fenced.map_err(|error| (last.0.clone(), error));
         }
-        let gate = Gate { opener, begun, version };
+        let gate = Gate {
+            opener,
+            begun,
+            version,
+        };
         if let Err(refused) = result {
             self.take_back(gate).await;
             return Err(refused);
@@ -169,8 +194,12 @@ impl Subjects {
         drop(opener);
         let _turn = self.changes.lock().await;
         for key in begun {
-            let in_service =
-                self.open.lock().await.get(&key).and_then(|subscription| subscription.in_service);
+            let in_service = self
+                .open
+                .lock()
+                .await
+                .get(&key)
+                .and_then(|subscription| subscription.in_service);
             self.ended(&key, self.end_in_turn(&key).await);
             if let Some(claim) = in_service {
                 self.begun(&key, self.subscribe_in_turn(&key, claim, Entry::Open).await);
@@ -186,8 +215,14 @@ impl Subjects {
         let _turn = self.changes.lock().await;
         let wanted = wanted();
         for (key, prefix_bytes) in &wanted {
-            let claim = Claim { version: gate.version, prefix_bytes: *prefix_bytes };
-            self.begun(key, self.begin_in_turn(key, claim, Entry::Open).await.map(drop));
+            let claim = Claim {
+                version: gate.version,
+                prefix_bytes: *prefix_bytes,
+            };
+            self.begun(
+                key,
+                self.begin_in_turn(key, claim, Entry::Open).await.map(drop),
+            );
         }
         for key in gate.begun.iter().filter(|key| !wanted.contains_key(*key)) {
             self.ended(key, self.end_in_turn(key).await);
@@ -211,7 +246,9 @@ impl Subjects {
     /// Ends those that only versions before this one want. What has arrived on them is still handled.
     pub(crate) async fn end_before(&self, version: u32) {
         let open = self.open.lock().await;
-        let old = open.iter().filter(|(_, subscription)| subscription.version < version);
+        let old = open
+            .iter()
+            .filter(|(_, subscription)| subscription.version < version);
         let keys: Vec<_> = old.map(|(key, _)| key.clone()).collect();
         drop(open);
         for key in keys {
@@ -237,7 +274,9 @@ impl Subjects {
             Some(true) => self.end_in_turn(key).await?,
             None => {}
         }
-        self.subscribe_in_turn(key, claim, entry).await.map(|()| true)
+        self.subscribe_in_turn(key, claim, entry)
+            .await
+            .map(|()| true)
     }
 
     async fn subscribe_in_turn(&self, key: &Key, claim: Claim, entry: Entry) -> Result<(), Error> {
@@ -250,9 +289,15 @@ impl Subjects {
         }
         let (subject, queue) = key.clone();
         if is_reserved(&subject) {
-            return Err(Error::Invalid(format!("{subject:?} is never a guest's, whatever is put before it")));
+            return Err(Error::Invalid(format!(
+                "{subject:?} is never a guest's, whatever is put before it"
+            )));
         }
-        let inbound = self.source.connection.subscribe(subject.into(), queue).await?;
+        let inbound = self
+            .source
+            .connection
+            .subscribe(subject.into(), queue)
+            .await?;
         let stopper = inbound.stopper();
         let mover = Mover {
             queue: Arc::clone(&self.queue),
@@ -264,9 +309,20 @@ impl Subjects {
             Entry::Behind(gate) => (Some(gate), None),
             Entry::Open => (None, Some(claim)),
         };
-        let mover = self.source.connection.runtime().spawn(mover.run(inbound, gate));
+        let mover = self
+            .source
+            .connection
+            .runtime()
+            .spawn(mover.run(inbound, gate));
         let (version, ending) = (claim.version, false);
-        let subscription = Subscription { stopper, mover, prefix_bytes, version, in_service, ending };
+        let subscription = Subscription {
+            stopper,
+            mover,
+            prefix_bytes,
+            version,
+            in_service,
+            ending,
+        };
         open.insert(key.clone(), subscription);
         Ok(())
     }
@@ -274,22 +330,39 @@ impl Subjects {
     /// Ends a subscription, unless this version, or one after it, has come to want it.
     pub(super) async fn end_unless(&self, key: &Key, version: u32) -> Result<(), Error> {
         let _turn = self.changes.lock().await;
-        let wanted_by = self.open.lock().await.get(key).map(|subscription| subscription.version);
-        if wanted_by.is_some_and(|newest| newest >= version) { Ok(()) } else { self.end_in_turn(key).await }
+        let wanted_by = self
+            .open
+            .lock()
+            .await
+            .get(key)
+            .map(|subscription| subscription.version);
+        if wanted_by.is_some_and(|newest| newest >= version) {
+            Ok(())
+        } else {
+            self.end_in_turn(key).await
+        }
     }
 
     async fn end_in_turn(&self, key: &Key) -> Result<(), Error> {
         let stopper = {
             let mut open = self.open.lock().await;
-            let Some(subscription) = open.get_mut(key) else { return Ok(()) };
+            let Some(subscription) = open.get_mut(key) else {
+                return Ok(());
+            };
             subscription.ending = true;
             subscription.stopper.clone()
         };
-        let stopped = self.source.connection.quiesce(&[stopper], UNSUBSCRIBE_TIMEOUT).await;
+        let stopped = self
+            .source
+            .connection
+            .quiesce(&[stopper], UNSUBSCRIBE_TIMEOUT)
+            .await;
         let mut open = self.open.lock().await;
         // A stop may have been quicker.
         if let Some(subscription) = open.get_mut(key) {
-            self.source.moved(&mut subscription.mover, Instant::now() + MOVE_TIMEOUT).await;
+            self.source
+                .moved(&mut subscription.mover, Instant::now() + MOVE_TIMEOUT)
+                .await;
             open.remove(key);
         }
         stopped
@@ -299,7 +372,12 @@ impl Subjects {
     pub(crate) async fn stoppers(&self) -> Vec<Stopper> {
         // First of all: whoever waits to begin one then gives up at once.
         self.stopping.store(true, Ordering::Release);
-        self.open.lock().await.values().map(|subscription| subscription.stopper.clone()).collect()
+        self.open
+            .lock()
+            .await
+            .values()
+            .map(|subscription| subscription.stopper.clone())
+            .collect()
     }
 
     /// Once they are stopped: waits until all that had arrived is in the queue, and closes it.
@@ -319,7 +397,8 @@ impl Subscription {
         self.in_service = Some(claim);
         if claim.version >= self.version {
             self.version = claim.version;
-            self.prefix_bytes.store(claim.prefix_bytes, Ordering::Relaxed);
+            self.prefix_bytes
+                .store(claim.prefix_bytes, Ordering::Relaxed);
         }
     }
 }
@@ -377,7 +456,11 @@ impl Mover {
         }
         let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
         let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
-        let arrival = Arrival { message, prefix_bytes, source: Arc::clone(&self.source) };
+        let arrival = Arrival {
+            message,
+            prefix_bytes,
+            source: Arc::clone(&self.source),
+        };
         if self.queue.push(arrival, bytes).is_err() {
             counters.dropped.add_one();
             let dropped = counters.dropped.get();

@@ -39,10 +39,21 @@ impl VersionSubjects {
     ) -> Self {
         let wanted = configured.iter().map(|settings| {
             let prefix = if settings.ignore_prefix { "" } else { prefix };
-            ((format!("{prefix}{}", settings.subject), settings.queue.clone()), prefix.len())
+            (
+                (
+                    format!("{prefix}{}", settings.subject),
+                    settings.queue.clone(),
+                ),
+                prefix.len(),
+            )
         });
         let phase = Mutex::new(Phase::Waiting(wanted.collect()));
-        Self { subjects, version, prefix: prefix.to_owned(), phase }
+        Self {
+            subjects,
+            version,
+            prefix: prefix.to_owned(),
+            phase,
+        }
     }
 
     /// Whose way it is.
@@ -76,7 +87,9 @@ impl VersionSubjects {
         match &mut *self.phase() {
             Phase::Waiting(wanted) => change(wanted).map(|()| true),
             Phase::InService => Ok(false),
-            Phase::Retired => Err(Error::Unavailable("this version of the guest has been replaced".into())),
+            Phase::Retired => Err(Error::Unavailable(
+                "this version of the guest has been replaced".into(),
+            )),
         }
     }
 
@@ -86,13 +99,21 @@ impl VersionSubjects {
 }
 
 impl Subscriptions for VersionSubjects {
-    fn subscribe(&self, subject: Subject, queue: Option<String>, ignore_prefix: bool) -> Changed<'_> {
+    fn subscribe(
+        &self,
+        subject: Subject,
+        queue: Option<String>,
+        ignore_prefix: bool,
+    ) -> Changed<'_> {
         Box::pin(async move {
             let key = (subject.to_string(), queue);
             let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
             let noted = self.note(|wanted| want(wanted, &key, prefix_bytes))?;
             if !noted {
-                let claim = Claim { version: self.version, prefix_bytes };
+                let claim = Claim {
+                    version: self.version,
+                    prefix_bytes,
+                };
                 let is_new = self.subjects.begin(&key, claim, Entry::Open).await?;
                 // It may have been retired meanwhile: then nobody wants what it has just begun, but its successor.
                 if let (true, Err(retired)) = (is_new, self.note(|_| Ok(()))) {
@@ -112,7 +133,11 @@ impl Subscriptions for VersionSubjects {
                 Ok(())
             })?;
             // A successor may have come to want it meanwhile.
-            if noted { Ok(()) } else { self.subjects.end_unless(&key, self.version + 1).await }
+            if noted {
+                Ok(())
+            } else {
+                self.subjects.end_unless(&key, self.version + 1).await
+            }
         })
     }
 }

@@ -31,12 +31,25 @@ impl Place {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let program = target().join("debug/wharf");
-        assert!(program.exists(), "{} is not built: run `cargo build` first", program.display());
+        assert!(
+            program.exists(),
+            "{} is not built: run `cargo build` first",
+            program.display()
+        );
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.path()).kill_on_drop(true);
-        command.env_clear().env("HOME", self.path()).env("WHARF_NATS_SERVER", wharf_tests::nats_server());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .kill_on_drop(true);
+        command
+            .env_clear()
+            .env("HOME", self.path())
+            .env("WHARF_NATS_SERVER", wharf_tests::nats_server());
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -46,12 +59,19 @@ impl Place {
     }
 
     pub(crate) async fn run_with_stdin(&self, arguments: &[&str], stdin: &[u8]) -> Ended {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut pipe = child.stdin.take().unwrap();
         // Commands that do not read it may be gone by now.
         let _ = pipe.write_all(stdin).await;
         drop(pipe);
-        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the command ends").unwrap();
+        let output = timeout(PATIENCE, child.wait_with_output())
+            .await
+            .expect("the command ends")
+            .unwrap();
         output.into()
     }
 }
@@ -82,7 +102,11 @@ impl Ended {
 impl From<Output> for Ended {
     fn from(output: Output) -> Self {
         let stderr = String::from_utf8(output.stderr).unwrap();
-        Self { code: output.status.code(), stdout: output.stdout, stderr }
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr,
+        }
     }
 }
 
@@ -97,7 +121,11 @@ impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, stderr, seen: Vec::new() }
+        Self {
+            child,
+            stderr,
+            seen: Vec::new(),
+        }
     }
 
     /// Waits for a line with this in it.
@@ -112,7 +140,10 @@ impl Running {
             None
         })
         .await;
-        found.ok().flatten().unwrap_or_else(|| panic!("no line with {part:?} in:\n{}", self.seen.join("\n")))
+        found
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| panic!("no line with {part:?} in:\n{}", self.seen.join("\n")))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -17,7 +17,10 @@ async fn with_nothing_to_run_it_says_what_to_write() {
     place.write("wharf.toml", "[nats]\nserver = 'a:1'\n");
     let ended = place.run(&["run"]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("wharf.toml has no [guests.NAME]"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("wharf.toml has no [guests.NAME]"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +59,10 @@ async fn help_goes_to_stdout_without_colours() {
         let ended = Place::new().run(&[command, "--help"]).await;
         let help = String::from_utf8(ended.stdout).unwrap();
         assert_eq!(ended.code, Some(0));
-        assert!(help.contains("Usage: wharf") && !help.contains('\u{1b}'), "{help}");
+        assert!(
+            help.contains("Usage: wharf") && !help.contains('\u{1b}'),
+            "{help}"
+        );
     }
 }
 
@@ -75,7 +81,10 @@ component = "wharf.toml"
 async fn check_says_what_is_wrong_with_the_file_and_with_the_components_at_once() {
     let place = Place::new();
     place.write("wharf.toml", MANY_PROBLEMS);
-    place.write("other.wasm", wat::parse_str("(component (import \"a:b/c@1.0.0\" (instance)))").unwrap());
+    place.write(
+        "other.wasm",
+        wat::parse_str("(component (import \"a:b/c@1.0.0\" (instance)))").unwrap(),
+    );
     let ended = place.run(&["check"]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
     for part in [
@@ -87,7 +96,11 @@ async fn check_says_what_is_wrong_with_the_file_and_with_the_components_at_once(
         "wharf.toml:9:13: guest \"text\": ",
         "6 problems; 3 guests: missing, other, text",
     ] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is not in {}",
+            ended.stderr
+        );
     }
     let json = place.run(&["check", "--json"]).await.json();
     assert_eq!(json["ok"], false);
@@ -103,7 +116,11 @@ async fn a_wrong_variable_is_named_by_check() {
     let place = Place::new();
     place.write("wharf.toml", "");
     let mut command = place.command(&["check", "--json"]);
-    let output = command.env("NATS_RANDOMIZE", "maybe").output().await.unwrap();
+    let output = command
+        .env("NATS_RANDOMIZE", "maybe")
+        .output()
+        .await
+        .unwrap();
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["problems"][0]["variable"], "NATS_RANDOMIZE");
     assert_eq!(place.run(&["check"]).await.code, Some(0));
@@ -121,13 +138,24 @@ async fn inspect_says_in_words_and_as_json_why_a_component_is_no_guest() {
         words.contains("other.wasm: a component of ") && words.contains("no guest of this host"),
         "{words}"
     );
-    assert!(words.contains("a:b/c@1.0.0  not offered by this host"), "{words}");
+    assert!(
+        words.contains("a:b/c@1.0.0  not offered by this host"),
+        "{words}"
+    );
     let json = place.run(&["inspect", "other.wasm", "--json"]).await.json();
     assert_eq!(json["world"], serde_json::Value::Null);
-    assert_eq!(json["imports"], json!([{ "name": "a:b/c@1.0.0", "offered": false }]));
+    assert_eq!(
+        json["imports"],
+        json!([{ "name": "a:b/c@1.0.0", "offered": false }])
+    );
     place.write("text.wasm", "text");
     let ended = place.run(&["inspect", "text.wasm"]).await;
-    assert_eq!((ended.code, ended.stdout.len()), (Some(1), 0), "{}", ended.stderr);
+    assert_eq!(
+        (ended.code, ended.stdout.len()),
+        (Some(1), 0),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[tokio::test]
@@ -135,7 +163,9 @@ async fn check_looks_into_canaries_and_says_which_are_on_a_server() {
     let place = Place::new();
     let guest = |name: &str, canary: &str| {
         let component = crate::run::guest("echo");
-        format!("[guests.{name}]\ncomponent = {component:?}\ncanary = {{ component = {canary:?} }}\n")
+        format!(
+            "[guests.{name}]\ncomponent = {component:?}\ncanary = {{ component = {canary:?} }}\n"
+        )
     };
     place.write("text.wasm", "text");
     let toml = [guest("a", "text.wasm"), guest("b", "nats://plugins/b.wasm")].concat();
@@ -147,10 +177,15 @@ async fn check_looks_into_canaries_and_says_which_are_on_a_server() {
         "note: guest \"b\": nats://plugins/b.wasm is on a server",
         "1 problem; 2 guests: a, b",
     ] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is not in {}",
+            ended.stderr
+        );
     }
     let ended = place.run(&["run"]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    let words = "cannot start guest \"a\": its canary does not come up: text.wasm is not a component";
+    let words =
+        "cannot start guest \"a\": its canary does not come up: text.wasm is not a component";
     assert!(ended.stderr.contains(words), "{ended:?}");
 }

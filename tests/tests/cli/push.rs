@@ -12,12 +12,18 @@ const OBJECT: &str = "nats://plugins/guest.wasm";
 
 fn component(name: &str) -> String {
     let guest = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
-    assert!(guest.exists(), "{} is not built: run `cargo xtask guests` first", guest.display());
+    assert!(
+        guest.exists(),
+        "{} is not built: run `cargo xtask guests` first",
+        guest.display()
+    );
     guest.to_str().unwrap().to_owned()
 }
 
 async fn push(place: &Place, file: &str, server: &TestServer) -> Ended {
-    place.run(&["push", file, OBJECT, "--server", &server.url()]).await
+    place
+        .run(&["push", file, OBJECT, "--server", &server.url()])
+        .await
 }
 
 async fn pushed(place: &Place, name: &str, server: &TestServer) -> Ended {
@@ -27,7 +33,10 @@ async fn pushed(place: &Place, name: &str, server: &TestServer) -> Ended {
 }
 
 async fn ask(client: &Client, subject: &'static str) -> String {
-    let reply = client.request(subject, json!({ "do": "describe" }).to_string().into()).await.unwrap();
+    let reply = client
+        .request(subject, json!({ "do": "describe" }).to_string().into())
+        .await
+        .unwrap();
     String::from_utf8(reply.payload.to_vec()).unwrap()
 }
 
@@ -42,13 +51,29 @@ async fn one_push_brings_a_new_version_to_three_hosts() {
     let place = Place::new();
     let first = pushed(&place, "echo", &server).await;
     assert!(first.stdout.starts_with(b"SHA-256="), "{first:?}");
-    assert!(first.stderr.contains("created the object store \"plugins\""), "{first:?}");
-    assert!(!first.stderr.contains('\u{1b}') && !first.stderr.contains('\r'), "no bar: {first:?}");
+    assert!(
+        first
+            .stderr
+            .contains("created the object store \"plugins\""),
+        "{first:?}"
+    );
+    assert!(
+        !first.stderr.contains('\u{1b}') && !first.stderr.contains('\r'),
+        "no bar: {first:?}"
+    );
     let subjects = ["one", "two", "three"];
     let mut hosts: Vec<_> = subjects
         .iter()
         .map(|subject| {
-            let arguments = ["run", OBJECT, "--subscribe", subject, "--watch", "--server", &server.url()];
+            let arguments = [
+                "run",
+                OBJECT,
+                "--subscribe",
+                subject,
+                "--watch",
+                "--server",
+                &server.url(),
+            ];
             Running::start(place.command(&arguments))
         })
         .collect();
@@ -59,7 +84,12 @@ async fn one_push_brings_a_new_version_to_three_hosts() {
     }
     let second = pushed(&place, "probe", &server).await;
     assert!(!second.stderr.contains("created"), "{second:?}");
-    join_all(hosts.iter_mut().map(|host| host.says("reloaded: replaced guest"))).await;
+    join_all(
+        hosts
+            .iter_mut()
+            .map(|host| host.says("reloaded: replaced guest")),
+    )
+    .await;
     for subject in subjects {
         assert!(is_probe(&ask(&client, subject).await), "{subject}");
     }
@@ -78,7 +108,17 @@ async fn a_version_that_does_not_start_or_is_no_guest_leaves_the_old_one_in_serv
     // The echo does not read this; the probe does as it says.
     let trap = "start=[{\"do\":\"trap\"}]";
     let url = server.url();
-    let arguments = ["run", OBJECT, "--subscribe", "one", "--set", trap, "--watch", "--server", &url];
+    let arguments = [
+        "run",
+        OBJECT,
+        "--subscribe",
+        "one",
+        "--set",
+        trap,
+        "--watch",
+        "--server",
+        &url,
+    ];
     let mut host = Running::start(place.command(&arguments));
     host.says("ready: 1 guest").await;
     let client = server.client().await.unwrap();
@@ -89,8 +129,12 @@ async fn a_version_that_does_not_start_or_is_no_guest_leaves_the_old_one_in_serv
     // Whoever does not push with the command may put anything there.
     let jetstream = async_nats::jetstream::new(client.clone());
     let store = jetstream.get_object_store("plugins").await.unwrap();
-    store.put("guest.wasm", &mut "text".as_bytes()).await.unwrap();
-    host.says("nats://plugins/guest.wasm is not a component").await;
+    store
+        .put("guest.wasm", &mut "text".as_bytes())
+        .await
+        .unwrap();
+    host.says("nats://plugins/guest.wasm is not a component")
+        .await;
     host.says("the guests stay as they are").await;
     assert!(!is_probe(&ask(&client, "one").await));
     host.signal(Signal::TERM);
@@ -128,13 +172,24 @@ async fn what_is_no_guest_is_not_pushed() {
     place.write("text.wasm", "text");
     let ended = push(&place, "text.wasm", &server).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("text.wasm is not a component"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("text.wasm is not a component"),
+        "{ended:?}"
+    );
     place.write("other.wasm", wat::parse_str("(component)").unwrap());
     let ended = push(&place, "other.wasm", &server).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("not pushed: other.wasm is no guest: it does not export"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("not pushed: other.wasm is no guest: it does not export"),
+        "{ended:?}"
+    );
     let jetstream = async_nats::jetstream::new(server.client().await.unwrap());
-    assert!(jetstream.get_object_store("plugins").await.is_err(), "nothing was made");
+    assert!(
+        jetstream.get_object_store("plugins").await.is_err(),
+        "nothing was made"
+    );
 }
 
 #[tokio::test]
@@ -145,14 +200,36 @@ async fn a_host_says_what_to_do_where_there_is_no_such_object() {
     let run = ["run", OBJECT, "--subscribe", "one", "--server", &url];
     let ended = place.run(&run).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("there is no object store \"plugins\""), "{ended:?}");
-    assert!(ended.stderr.contains("`wharf push FILE.wasm nats://plugins/guest.wasm`"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("there is no object store \"plugins\""),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("`wharf push FILE.wasm nats://plugins/guest.wasm`"),
+        "{ended:?}"
+    );
     let json = place
-        .run(&["push", &component("echo"), "nats://plugins/else", "--server", &url, "--json"])
+        .run(&[
+            "push",
+            &component("echo"),
+            "nats://plugins/else",
+            "--server",
+            &url,
+            "--json",
+        ])
         .await
         .json();
     assert_eq!(json["object"], "nats://plugins/else");
     let ended = place.run(&run).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("there is no object nats://plugins/guest.wasm"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("there is no object nats://plugins/guest.wasm"),
+        "{ended:?}"
+    );
 }

@@ -15,7 +15,11 @@ fn echo() -> String {
 
 pub(crate) fn guest(name: &str) -> String {
     let guest: PathBuf = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
-    assert!(guest.exists(), "{} is not built: run `cargo xtask guests` first", guest.display());
+    assert!(
+        guest.exists(),
+        "{} is not built: run `cargo xtask guests` first",
+        guest.display()
+    );
     guest.to_str().unwrap().to_owned()
 }
 
@@ -26,13 +30,25 @@ async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
     let mut host = Running::start(place.command(&["run", &guest, "--subscribe", "echo.*"]));
     let ready = host.says("ready: 1 guest, nats://127.0.0.1:").await;
     let url = ready.rsplit_once(", ").unwrap().1.to_owned();
-    let ended = place.run(&["send", "--request", "echo.a", "Good day"]).await;
-    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), &b"Good day"[..]), "{ended:?}");
+    let ended = place
+        .run(&["send", "--request", "echo.a", "Good day"])
+        .await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_slice()),
+        (Some(0), &b"Good day"[..]),
+        "{ended:?}"
+    );
     host.signal(Signal::TERM);
     let (code, said) = host.ends().await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("SIGTERM: ") && said.contains("stopped: "), "{said}");
-    assert!(async_nats::connect(url).await.is_err(), "the server has ended, too");
+    assert!(
+        said.contains("SIGTERM: ") && said.contains("stopped: "),
+        "{said}"
+    );
+    assert!(
+        async_nats::connect(url).await.is_err(),
+        "the server has ended, too"
+    );
 }
 
 /// The kernel sees to it. Elsewhere the server stays until it is stopped by hand, and holds on to its data.
@@ -59,7 +75,13 @@ async fn a_host_that_is_killed_takes_its_server_with_it() {
 async fn a_host_of_a_file_uses_the_server_that_is_named() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
-    place.write("wharf.toml", format!("[guests.echo]\ncomponent = {:?}\nsubscribe = ['echo']\n", echo()));
+    place.write(
+        "wharf.toml",
+        format!(
+            "[guests.echo]\ncomponent = {:?}\nsubscribe = ['echo']\n",
+            echo()
+        ),
+    );
     let mut host = Running::start(place.command(&["run", "--server", &server.url()]));
     assert!(host.says("ready: ").await.ends_with(&server.url()));
     let client = server.client().await.unwrap();
@@ -74,8 +96,16 @@ async fn a_host_of_a_file_uses_the_server_that_is_named() {
 async fn log_lines_are_json_where_a_machine_reads_them() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
-    let arguments =
-        ["run", &echo(), "--subscribe", "echo", "--server", &server.url(), "--log-format", "json"];
+    let arguments = [
+        "run",
+        &echo(),
+        "--subscribe",
+        "echo",
+        "--server",
+        &server.url(),
+        "--log-format",
+        "json",
+    ];
     let mut host = Running::start(place.command(&arguments));
     host.says("ready: 1 guest").await;
     host.signal(Signal::TERM);
@@ -93,8 +123,18 @@ async fn a_connection_that_is_lost_for_good_ends_the_host_with_code_1() {
     let mut server = TestServer::start("").await.unwrap();
     let place = Place::new();
     let guest = echo();
-    let mut command = place.command(&["run", &guest, "--subscribe", "echo", "--server", &server.url()]);
-    command.env("NATS_MAX_RECONNECT", "1").env("NATS_RECONNECT_WAIT", "10ms").env("NATS_DRAIN_TIMEOUT", "2s");
+    let mut command = place.command(&[
+        "run",
+        &guest,
+        "--subscribe",
+        "echo",
+        "--server",
+        &server.url(),
+    ]);
+    command
+        .env("NATS_MAX_RECONNECT", "1")
+        .env("NATS_RECONNECT_WAIT", "10ms")
+        .env("NATS_DRAIN_TIMEOUT", "2s");
     let mut host = Running::start(command);
     host.says("ready: ").await;
     server.kill().await.unwrap();
@@ -108,10 +148,13 @@ async fn a_guest_that_is_none_is_one_clear_error() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
     place.write("other.wasm", wat::parse_str("(component)").unwrap());
-    for (file, part) in
-        [("missing.wasm", "cannot read component missing.wasm"), ("other.wasm", "does not export")]
-    {
-        let ended = place.run(&["run", file, "--subscribe", "a", "--server", &server.url()]).await;
+    for (file, part) in [
+        ("missing.wasm", "cannot read component missing.wasm"),
+        ("other.wasm", "does not export"),
+    ] {
+        let ended = place
+            .run(&["run", file, "--subscribe", "a", "--server", &server.url()])
+            .await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains(part), "{ended:?}");
         assert_eq!(ended.stderr.matches("error:").count(), 1, "{ended:?}");
@@ -123,9 +166,14 @@ async fn a_server_that_cannot_be_reached_is_a_failure_at_run_time() {
     let server = TestServer::start("").await.unwrap();
     let url = server.url();
     drop(server);
-    let ended = Place::new().run(&["run", &echo(), "--subscribe", "a", "--server", &url]).await;
+    let ended = Place::new()
+        .run(&["run", &echo(), "--subscribe", "a", "--server", &url])
+        .await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("error: cannot connect to NATS"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: cannot connect to NATS"),
+        "{ended:?}"
+    );
 }
 
 /// A host whose guest waits for the answer to a request to `hold`, which has arrived.
@@ -158,9 +206,19 @@ impl Busy {
         let mut host = Running::start(command);
         host.says("ready: ").await;
         let step = r#"{ "do": "request", "subject": "hold", "timeout_ms": 60000 }"#;
-        client.publish_with_reply("probe", "answers", step.into()).await.unwrap();
+        client
+            .publish_with_reply("probe", "answers", step.into())
+            .await
+            .unwrap();
         let held = holding.next().await.unwrap();
-        Self { host, held, client, asked, _server: server, _place: place }
+        Self {
+            host,
+            held,
+            client,
+            asked,
+            _server: server,
+            _place: place,
+        }
     }
 }
 
@@ -169,13 +227,28 @@ async fn after_a_signal_what_is_being_handled_is_finished() {
     let mut busy = Busy::start("60s").await;
     busy.host.signal(Signal::TERM);
     // New messages find nobody from when the stop has begun.
-    while busy.client.request("probe", r#"{ "do": "reply", "text": "still here" }"#.into()).await.is_ok() {}
-    busy.client.publish(busy.held.reply.unwrap(), "go on".into()).await.unwrap();
+    while busy
+        .client
+        .request("probe", r#"{ "do": "reply", "text": "still here" }"#.into())
+        .await
+        .is_ok()
+    {}
+    busy.client
+        .publish(busy.held.reply.unwrap(), "go on".into())
+        .await
+        .unwrap();
     let reply = busy.asked.next().await.unwrap();
-    assert!(reply.headers.is_none_or(|headers| headers.get("Nats-Service-Error").is_none()));
+    assert!(
+        reply
+            .headers
+            .is_none_or(|headers| headers.get("Nats-Service-Error").is_none())
+    );
     let (code, said) = busy.host.ends().await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("stopped: 0 messages") && said.contains(" 0 abandoned"), "{said}");
+    assert!(
+        !said.contains("stopped: 0 messages") && said.contains(" 0 abandoned"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -12,15 +12,37 @@ async fn a_message_arrives_with_its_headers() {
     let client = server.client().await.unwrap();
     let mut messages = client.subscribe("orders.*").await.unwrap();
     client.flush().await.unwrap();
-    let arguments =
-        ["send", "orders.new", "-1", "-H", "Trace: 42", "-H", "Trace:43", "--server", &server.url()];
+    let arguments = [
+        "send",
+        "orders.new",
+        "-1",
+        "-H",
+        "Trace: 42",
+        "-H",
+        "Trace:43",
+        "--server",
+        &server.url(),
+    ];
     let ended = Place::new().run(&arguments).await;
-    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), &b""[..]), "{ended:?}");
-    assert!(ended.stderr.contains("published 2 bytes on orders.new"), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_slice()),
+        (Some(0), &b""[..]),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains("published 2 bytes on orders.new"),
+        "{ended:?}"
+    );
     let message = messages.next().await.unwrap();
-    assert_eq!((message.subject.as_str(), &message.payload[..]), ("orders.new", &b"-1"[..]));
+    assert_eq!(
+        (message.subject.as_str(), &message.payload[..]),
+        ("orders.new", &b"-1"[..])
+    );
     let headers = message.headers.unwrap();
-    let trace: Vec<_> = headers.get_all("Trace").map(|value| value.as_str()).collect();
+    let trace: Vec<_> = headers
+        .get_all("Trace")
+        .map(|value| value.as_str())
+        .collect();
     assert_eq!(trace, ["42", "43"]);
 }
 
@@ -55,7 +77,10 @@ async fn answer(server: &TestServer) -> tokio::task::JoinHandle<()> {
                 }
                 _ => continue,
             }
-            client.publish_with_headers(reply, headers, request.payload).await.unwrap();
+            client
+                .publish_with_headers(reply, headers, request.payload)
+                .await
+                .unwrap();
         }
     })
 }
@@ -65,17 +90,44 @@ async fn a_reply_is_printed_on_stdout_and_nothing_else_is() {
     let server = TestServer::start("").await.unwrap();
     let answering = answer(&server).await;
     let place = Place::new();
-    let ended = place.run(&["send", "--request", "echo", "Good day", "--server", &server.url()]).await;
-    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), &b"Good day"[..]), "{ended:?}");
+    let ended = place
+        .run(&[
+            "send",
+            "--request",
+            "echo",
+            "Good day",
+            "--server",
+            &server.url(),
+        ])
+        .await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_slice()),
+        (Some(0), &b"Good day"[..]),
+        "{ended:?}"
+    );
     assert_eq!(ended.stderr, "");
-    let json = place.run(&["send", "-r", "echo", "Good day", "--json", "-s", &server.url()]).await.json();
+    let json = place
+        .run(&[
+            "send",
+            "-r",
+            "echo",
+            "Good day",
+            "--json",
+            "-s",
+            &server.url(),
+        ])
+        .await
+        .json();
     assert_eq!(
         (json["payload"].as_str(), &json["headers"]),
         (Some("Good day"), &json!({ "Served": ["yes"] }))
     );
     let binary = ["send", "-r", "echo", "-", "--json", "-s", &server.url()];
     let json = place.run_with_stdin(&binary, b"\xff\x00").await.json();
-    assert_eq!((json["payload_base64"].as_str(), json.get("payload")), (Some("/wA="), None));
+    assert_eq!(
+        (json["payload_base64"].as_str(), json.get("payload")),
+        (Some("/wA="), None)
+    );
     answering.abort();
 }
 
@@ -83,14 +135,37 @@ async fn a_reply_is_printed_on_stdout_and_nothing_else_is() {
 async fn a_request_that_fails_says_why_and_ends_with_code_1() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
-    let ended = place.run(&["send", "-r", "nobody", "-s", &server.url()]).await;
-    assert_eq!((ended.code, ended.stderr.trim()), (Some(1), "error: nobody subscribes to nobody"));
+    let ended = place
+        .run(&["send", "-r", "nobody", "-s", &server.url()])
+        .await;
+    assert_eq!(
+        (ended.code, ended.stderr.trim()),
+        (Some(1), "error: nobody subscribes to nobody")
+    );
     let answering = answer(&server).await;
-    let ended = place.run(&["send", "-r", "fail", "-s", &server.url()]).await;
+    let ended = place
+        .run(&["send", "-r", "fail", "-s", &server.url()])
+        .await;
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.stderr.trim(), "error: the service answered with error 400: too late");
-    let ended = place.run(&["send", "-r", "silent", "--timeout", "300ms", "-s", &server.url()]).await;
-    assert_eq!((ended.code, ended.stderr.trim()), (Some(1), "error: no reply within 300ms"));
+    assert_eq!(
+        ended.stderr.trim(),
+        "error: the service answered with error 400: too late"
+    );
+    let ended = place
+        .run(&[
+            "send",
+            "-r",
+            "silent",
+            "--timeout",
+            "300ms",
+            "-s",
+            &server.url(),
+        ])
+        .await;
+    assert_eq!(
+        (ended.code, ended.stderr.trim()),
+        (Some(1), "error: no reply within 300ms")
+    );
     answering.abort();
 }
 
@@ -102,17 +177,26 @@ async fn the_server_of_a_host_in_the_same_directory_is_found() {
     std::fs::create_dir(place.path().join(".wharf")).unwrap();
     place.write(".wharf/url", format!("{}\n", server.url()));
     let ended = place.run(&["send", "-r", "echo", "found"]).await;
-    assert_eq!((ended.code, ended.stdout.as_slice()), (Some(0), &b"found"[..]), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_slice()),
+        (Some(0), &b"found"[..]),
+        "{ended:?}"
+    );
     answering.abort();
 }
 
 #[tokio::test]
 async fn the_settings_of_the_directory_are_used_but_not_their_prefix() {
-    let server = TestServer::start("authorization { token: hunter2 }").await.unwrap();
+    let server = TestServer::start("authorization { token: hunter2 }")
+        .await
+        .unwrap();
     let place = Place::new();
     place.write(
         "wharf.toml",
-        format!("[nats]\nserver = '{}'\ntoken = 'hunter2'\nprefix = 'eu.'\n", server.url()),
+        format!(
+            "[nats]\nserver = '{}'\ntoken = 'hunter2'\nprefix = 'eu.'\n",
+            server.url()
+        ),
     );
     let ended = place.run(&["send", "plain", "x"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -121,7 +205,10 @@ async fn the_settings_of_the_directory_are_used_but_not_their_prefix() {
     let output = wrong.env("NATS_TOKEN", "hunter3").output().await.unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("error: cannot connect") && !stderr.contains("hunter"), "{stderr}");
+    assert!(
+        stderr.contains("error: cannot connect") && !stderr.contains("hunter"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +224,10 @@ async fn a_subject_that_the_server_forbids_is_a_failure() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let ended = place.run(&["send", "secret.a", "x", "-s", &url]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("error: the server refused it"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("error: the server refused it"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -147,5 +237,8 @@ async fn without_a_server_it_says_how_to_get_one() {
     drop(server);
     let ended = Place::new().run(&["send", "a", "x", "-s", &url]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("start a host with `wharf run`"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("start a host with `wharf run`"),
+        "{ended:?}"
+    );
 }

@@ -66,7 +66,9 @@ fn handle(mut messages: RawSubscription, connector: Connector) -> JoinHandle<Res
 async fn closed_connection(server: &TestServer, id: u64) -> Result<serde_json::Value> {
     soon("the server sees the end of the connection", async {
         loop {
-            let mut connz = server.monitor(&format!("/connz?state=closed&cid={id}")).await?;
+            let mut connz = server
+                .monitor(&format!("/connz?state=closed&cid={id}"))
+                .await?;
             if let Some(closed) = connz["connections"].get_mut(0) {
                 return Ok(closed.take());
             }
@@ -83,12 +85,17 @@ async fn drain_under_flood(server: &TestServer) -> Result<()> {
     let counting = count(server.client().await?, Arc::clone(&answers)).await?;
     let mut handlers = Vec::new();
     for subject in 0..SUBJECTS {
-        let messages = connector.subscribe_raw(&format!("flood.{subject}"), None).await?;
+        let messages = connector
+            .subscribe_raw(&format!("flood.{subject}"), None)
+            .await?;
         handlers.push(handle(messages, connector.clone()));
     }
     let stop = CancellationToken::new();
     let load = flood(server.client().await?, Arc::clone(&answers), stop.clone());
-    until("it is under load", || answers.load(Ordering::Relaxed) > 2_000).await?;
+    until("it is under load", || {
+        answers.load(Ordering::Relaxed) > 2_000
+    })
+    .await?;
     let probe = connector.clone();
     connector.drain().await?;
     stop.cancel();
@@ -97,12 +104,25 @@ async fn drain_under_flood(server: &TestServer) -> Result<()> {
     for handler in join_all(handlers).await {
         handled += handler??;
     }
-    assert_eq!(probe.counters().slow_consumers, 0, "this test is not about full queues");
+    assert_eq!(
+        probe.counters().slow_consumers,
+        0,
+        "this test is not about full queues"
+    );
     let closed = closed_connection(server, id).await?;
     // Each handled message made one, and each fence is a message there and back: any difference is a loss.
-    assert_eq!(closed["out_msgs"], closed["in_msgs"], "the server sent as many as it got: {closed}");
-    assert!(closed["out_msgs"].as_u64() > Some(handled), "{handled} were handled: {closed}");
-    until("every answer arrives", || answers.load(Ordering::Relaxed) == handled).await?;
+    assert_eq!(
+        closed["out_msgs"], closed["in_msgs"],
+        "the server sent as many as it got: {closed}"
+    );
+    assert!(
+        closed["out_msgs"].as_u64() > Some(handled),
+        "{handled} were handled: {closed}"
+    );
+    until("every answer arrives", || {
+        answers.load(Ordering::Relaxed) == handled
+    })
+    .await?;
     counting.abort();
     Ok(())
 }
@@ -138,10 +158,19 @@ async fn what_has_arrived_can_still_be_read_and_then_it_ends() -> Result<()> {
 async fn a_subscription_that_nobody_reads_holds_it_up_until_the_drain_timeout() -> Result<()> {
     let server = TestServer::start("").await?;
     let drain_timeout = Duration::from_millis(300);
-    let connector = Connector::connect(ConnectionSettings { drain_timeout, ..server.settings() }).await?;
+    let connector = Connector::connect(ConnectionSettings {
+        drain_timeout,
+        ..server.settings()
+    })
+    .await?;
     let state = connector.state();
     let _unread = connector.subscribe_raw("numbers", None).await?;
-    assert_eq!(soon("the drain ends", connector.drain()).await?.expect_err("not read"), Error::Timeout);
+    assert_eq!(
+        soon("the drain ends", connector.drain())
+            .await?
+            .expect_err("not read"),
+        Error::Timeout
+    );
     assert_eq!(*state.borrow(), wharf::ConnectionState::Closed);
     Ok(())
 }
@@ -150,12 +179,22 @@ async fn a_subscription_that_nobody_reads_holds_it_up_until_the_drain_timeout() 
 async fn it_also_ends_without_a_server() -> Result<()> {
     let mut server = TestServer::start("").await?;
     let drain_timeout = Duration::from_millis(300);
-    let settings = ConnectionSettings { drain_timeout, ..server.settings() };
+    let settings = ConnectionSettings {
+        drain_timeout,
+        ..server.settings()
+    };
     let connector = Connector::connect(settings).await?;
     let mut messages = connector.subscribe_raw("numbers", None).await?;
     server.stop().await?;
     let draining = tokio::spawn(connector.drain());
-    assert!(soon("the subscription ends", messages.next()).await?.is_none());
-    assert!(soon("the drain ends", draining).await??.is_err(), "nothing is proven without a server");
+    assert!(
+        soon("the subscription ends", messages.next())
+            .await?
+            .is_none()
+    );
+    assert!(
+        soon("the drain ends", draining).await??.is_err(),
+        "nothing is proven without a server"
+    );
     Ok(())
 }

@@ -23,8 +23,11 @@ async fn connected(connector: &Connector, times: u64) -> Result<()> {
 /// Why the connection is lost for good.
 async fn lost(connector: &Connector) -> Result<String> {
     let mut state = connector.state();
-    let lost =
-        soon("it is lost", state.wait_for(|state| matches!(state, ConnectionState::Lost(_)))).await??;
+    let lost = soon(
+        "it is lost",
+        state.wait_for(|state| matches!(state, ConnectionState::Lost(_))),
+    )
+    .await??;
     match &*lost {
         ConnectionState::Lost(reason) => Ok(reason.clone()),
         other => anyhow::bail!("{other:?}"),
@@ -88,7 +91,13 @@ async fn the_next_server_takes_over() -> Result<()> {
     let other = second.client().await?;
     other.publish("numbers", "7".into()).await?;
     other.flush().await?;
-    assert_eq!(soon("a number arrives", numbers.next()).await?.context("a number")??.value, 7);
+    assert_eq!(
+        soon("a number arrives", numbers.next())
+            .await?
+            .context("a number")??
+            .value,
+        7
+    );
 
     // With the first one away from the beginning.
     let connector = Connector::connect(settings).await?;
@@ -98,8 +107,10 @@ async fn the_next_server_takes_over() -> Result<()> {
 
 /// A server of a cluster, with routes to these.
 async fn cluster_member(routes: &str) -> Result<TestServer> {
-    TestServer::start(&format!("cluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}"))
-        .await
+    TestServer::start(&format!(
+        "cluster {{ name: test, listen: \"127.0.0.1:-1\", routes: [{routes}] }}"
+    ))
+    .await
 }
 
 #[tokio::test]
@@ -120,7 +131,12 @@ async fn a_server_that_the_first_one_tells_of_takes_over() -> Result<()> {
 }
 
 fn port(server: &TestServer) -> u16 {
-    server.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    server
+        .address()
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port")
 }
 
 #[tokio::test]
@@ -131,12 +147,18 @@ async fn every_server_that_cannot_be_reached_is_named_with_its_reason() -> Resul
         servers: vec![server.url(), "nats://does-not-resolve.invalid".into()],
         ..server.settings()
     };
-    let error = Connector::connect(settings).await.expect_err("there is no server");
-    let ConnectError::Refused(refusals) = &error else { panic!("{error}") };
+    let error = Connector::connect(settings)
+        .await
+        .expect_err("there is no server");
+    let ConnectError::Refused(refusals) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(refusals.len(), 2);
     let text = error.to_string();
     assert!(
-        text.contains(&server.url()) && text.contains("refused") && text.contains("does-not-resolve"),
+        text.contains(&server.url())
+            && text.contains("refused")
+            && text.contains("does-not-resolve"),
         "{text}"
     );
     Ok(())
@@ -150,7 +172,10 @@ async fn a_server_that_never_answers_is_left_after_the_connect_timeout() -> Resu
         connect_timeout: Duration::from_millis(200),
         ..ConnectionSettings::default()
     };
-    let text = Connector::connect(settings).await.expect_err("nobody answers").to_string();
+    let text = Connector::connect(settings)
+        .await
+        .expect_err("nobody answers")
+        .to_string();
     assert!(text.contains("no answer within 200ms"), "{text}");
     Ok(())
 }
@@ -158,7 +183,10 @@ async fn a_server_that_never_answers_is_left_after_the_connect_timeout() -> Resu
 #[tokio::test]
 async fn when_reconnects_are_used_up_everything_ends_with_the_reason() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { max_reconnect: Some(2), ..server.settings() };
+    let settings = ConnectionSettings {
+        max_reconnect: Some(2),
+        ..server.settings()
+    };
     let connector = Connector::connect(settings).await?;
     let mut messages = connector.subscribe_raw("messages", None).await?;
     server.stop().await?;
@@ -167,15 +195,39 @@ async fn when_reconnects_are_used_up_everything_ends_with_the_reason() -> Result
         reason.contains("2 tries") && reason.contains(&server.url()) && reason.contains("refused"),
         "{reason}"
     );
-    assert!(soon("the subscription ends", messages.next()).await?.is_none());
+    assert!(
+        soon("the subscription ends", messages.next())
+            .await?
+            .is_none()
+    );
     let unavailable = |error: Error| match error {
         Error::Unavailable(text) => assert!(text.contains(&reason), "{text}"),
         other => panic!("{other}"),
     };
-    unavailable(connector.publish("messages", &1).await.expect_err("no connection"));
-    unavailable(connector.request_raw("messages", "").await.expect_err("no connection"));
-    unavailable(connector.subscribe_raw("messages", None).await.expect_err("no connection"));
-    unavailable(connector.flush_published().await.expect_err("no connection"));
+    unavailable(
+        connector
+            .publish("messages", &1)
+            .await
+            .expect_err("no connection"),
+    );
+    unavailable(
+        connector
+            .request_raw("messages", "")
+            .await
+            .expect_err("no connection"),
+    );
+    unavailable(
+        connector
+            .subscribe_raw("messages", None)
+            .await
+            .expect_err("no connection"),
+    );
+    unavailable(
+        connector
+            .flush_published()
+            .await
+            .expect_err("no connection"),
+    );
     unavailable(connector.drain().await.expect_err("no connection"));
     Ok(())
 }
@@ -183,8 +235,13 @@ async fn when_reconnects_are_used_up_everything_ends_with_the_reason() -> Result
 #[tokio::test]
 async fn a_request_that_waits_ends_with_the_connection() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { max_reconnect: Some(0), ..server.settings() };
-    let connector = Connector::connect(settings).await?.with_request_timeout(Duration::from_secs(60));
+    let settings = ConnectionSettings {
+        max_reconnect: Some(0),
+        ..server.settings()
+    };
+    let connector = Connector::connect(settings)
+        .await?
+        .with_request_timeout(Duration::from_secs(60));
     let mut mute = server.client().await?.subscribe("mute").await?;
     let waiting = tokio::spawn({
         let connector = connector.clone();
@@ -200,7 +257,9 @@ async fn a_request_that_waits_ends_with_the_connection() -> Result<()> {
     });
     soon("the request arrives", mute.next()).await?;
     server.kill().await?;
-    let error = soon("the request ends", waiting).await??.expect_err("no reply");
+    let error = soon("the request ends", waiting)
+        .await??
+        .expect_err("no reply");
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     Ok(())
 }
@@ -208,7 +267,10 @@ async fn a_request_that_waits_ends_with_the_connection() -> Result<()> {
 #[tokio::test]
 async fn zero_reconnects_is_never() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { max_reconnect: Some(0), ..server.settings() };
+    let settings = ConnectionSettings {
+        max_reconnect: Some(0),
+        ..server.settings()
+    };
     let connector = Connector::connect(settings).await?;
     server.kill().await?;
     let reason = lost(&connector).await?;
@@ -220,7 +282,10 @@ async fn zero_reconnects_is_never() -> Result<()> {
 #[tokio::test]
 async fn unlimited_reconnects_outlast_a_server_that_is_away_for_long() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { reconnect_wait: Duration::from_millis(1), ..server.settings() };
+    let settings = ConnectionSettings {
+        reconnect_wait: Duration::from_millis(1),
+        ..server.settings()
+    };
     let connector = Connector::connect(settings).await?;
     server.stop().await?;
     let broken = TcpListener::bind(server.address()).await?;
@@ -235,10 +300,15 @@ async fn unlimited_reconnects_outlast_a_server_that_is_away_for_long() -> Result
 #[tokio::test]
 async fn publishing_without_a_server_fails_when_nothing_more_can_be_queued() -> Result<()> {
     let mut server = TestServer::start("").await?;
-    let settings = ConnectionSettings { ..server.settings() };
+    let settings = ConnectionSettings {
+        ..server.settings()
+    };
     let connector = Connector::connect(settings).await?;
     server.stop().await?;
-    connector.state().wait_for(|state| *state == ConnectionState::Disconnected).await?;
+    connector
+        .state()
+        .wait_for(|state| *state == ConnectionState::Disconnected)
+        .await?;
     let error = soon("the queue is full", async {
         loop {
             if let Err(error) = connector.publish("numbers", &1).await {
@@ -247,9 +317,20 @@ async fn publishing_without_a_server_fails_when_nothing_more_can_be_queued() -> 
         }
     })
     .await?;
-    assert!(matches!(&error, Error::Unavailable(text) if text.contains("no connection to NATS")), "{error}");
-    let patient = connector.clone().with_request_timeout(Duration::from_millis(100));
-    assert_eq!(patient.request_raw("numbers", "").await.expect_err("no reply"), Error::Timeout);
+    assert!(
+        matches!(&error, Error::Unavailable(text) if text.contains("no connection to NATS")),
+        "{error}"
+    );
+    let patient = connector
+        .clone()
+        .with_request_timeout(Duration::from_millis(100));
+    assert_eq!(
+        patient
+            .request_raw("numbers", "")
+            .await
+            .expect_err("no reply"),
+        Error::Timeout
+    );
     server.start_again().await?;
     connected(&connector, 2).await?;
     connector.publish("numbers", &1).await?;
@@ -261,7 +342,10 @@ async fn a_lame_duck_is_counted() -> Result<()> {
     let server = TestServer::start("").await?;
     let connector = Connector::connect(server.settings()).await?;
     server.lame_duck()?;
-    until("the lame duck is counted", || connector.counters().lame_ducks == 1).await
+    until("the lame duck is counted", || {
+        connector.counters().lame_ducks == 1
+    })
+    .await
 }
 
 #[tokio::test]
@@ -278,5 +362,8 @@ async fn a_connector_that_is_dropped_leaves_the_server() -> Result<()> {
         Ok::<_, anyhow::Error>(())
     })
     .await??;
-    soon("the client ends", async { while kept.publish("a", "".into()).await.is_ok() {} }).await
+    soon("the client ends", async {
+        while kept.publish("a", "".into()).await.is_ok() {}
+    })
+    .await
 }

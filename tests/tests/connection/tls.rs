@@ -20,12 +20,21 @@ async fn server(authority: &Authority) -> Result<TestServer> {
 fn settings(server: &TestServer, authority: &Authority) -> Result<ConnectionSettings> {
     let client = authority.identity(server.directory(), "client")?;
     let ca = server.directory().join("ca.pem");
-    let tls = TlsSettings { cert: Some(client.cert), key: Some(client.key), ca: Some(ca) };
-    Ok(ConnectionSettings { tls, ..server.settings() })
+    let tls = TlsSettings {
+        cert: Some(client.cert),
+        key: Some(client.key),
+        ca: Some(ca),
+    };
+    Ok(ConnectionSettings {
+        tls,
+        ..server.settings()
+    })
 }
 
 async fn refusal(settings: ConnectionSettings) -> String {
-    let error = Connector::connect(settings).await.expect_err("there is no connection");
+    let error = Connector::connect(settings)
+        .await
+        .expect_err("there is no connection");
     assert!(matches!(error, ConnectError::Refused(_)), "{error}");
     error.to_string()
 }
@@ -35,9 +44,15 @@ async fn both_sides_prove_who_they_are() -> Result<()> {
     let authority = Authority::new()?;
     let server = server(&authority).await?;
     let mut settings = settings(&server, &authority)?;
-    Connector::connect(settings.clone()).await?.flush_published().await?;
+    Connector::connect(settings.clone())
+        .await?
+        .flush_published()
+        .await?;
     settings.servers = vec![server.url().replace("nats://", "tls://")];
-    Connector::connect(settings).await?.flush_published().await?;
+    Connector::connect(settings)
+        .await?
+        .flush_published()
+        .await?;
     Ok(())
 }
 
@@ -48,7 +63,10 @@ async fn a_server_of_an_authority_that_we_do_not_trust_is_refused() -> Result<()
     let mut settings = settings(&server, &authority)?;
     settings.tls.ca = Some(Authority::new()?.write(server.directory(), "other")?);
     let text = refusal(settings).await;
-    assert!(text.contains(&server.url()) && text.contains("certificate"), "{text}");
+    assert!(
+        text.contains(&server.url()) && text.contains("certificate"),
+        "{text}"
+    );
     Ok(())
 }
 
@@ -66,8 +84,10 @@ async fn a_client_without_a_certificate_or_of_another_authority_is_refused() -> 
 #[tokio::test]
 async fn a_server_without_tls_is_refused_when_tls_is_wanted() -> Result<()> {
     let server = TestServer::start("").await?;
-    let settings =
-        ConnectionSettings { servers: vec![server.url().replace("nats://", "tls://")], ..server.settings() };
+    let settings = ConnectionSettings {
+        servers: vec![server.url().replace("nats://", "tls://")],
+        ..server.settings()
+    };
     let text = refusal(settings).await;
     assert!(text.contains("tls://127.0.0.1"), "{text}");
     Ok(())
@@ -81,15 +101,54 @@ async fn files_that_hold_no_certificate_or_key_are_named() -> Result<()> {
     std::fs::write(&empty, "")?;
     let missing = directory.path().join("missing.pem");
     let cases = [
-        (TlsSettings { ca: Some(missing.clone()), ..TlsSettings::default() }, "the TLS authorities' file"),
-        (TlsSettings { ca: Some(empty.clone()), ..TlsSettings::default() }, "no certificate in PEM form"),
-        (TlsSettings { cert: Some(missing), key: Some(good.key.clone()), ca: None }, "the TLS certificate"),
-        (TlsSettings { cert: Some(good.cert.clone()), key: Some(empty), ca: None }, "the TLS key"),
-        (TlsSettings { cert: Some(good.cert), key: None, ca: None }, "go together"),
+        (
+            TlsSettings {
+                ca: Some(missing.clone()),
+                ..TlsSettings::default()
+            },
+            "the TLS authorities' file",
+        ),
+        (
+            TlsSettings {
+                ca: Some(empty.clone()),
+                ..TlsSettings::default()
+            },
+            "no certificate in PEM form",
+        ),
+        (
+            TlsSettings {
+                cert: Some(missing),
+                key: Some(good.key.clone()),
+                ca: None,
+            },
+            "the TLS certificate",
+        ),
+        (
+            TlsSettings {
+                cert: Some(good.cert.clone()),
+                key: Some(empty),
+                ca: None,
+            },
+            "the TLS key",
+        ),
+        (
+            TlsSettings {
+                cert: Some(good.cert),
+                key: None,
+                ca: None,
+            },
+            "go together",
+        ),
     ];
     for (tls, expected) in cases {
-        let settings = ConnectionSettings { tls, ..ConnectionSettings::default() };
-        let text = Connector::connect(settings).await.expect_err("nothing to connect with").to_string();
+        let settings = ConnectionSettings {
+            tls,
+            ..ConnectionSettings::default()
+        };
+        let text = Connector::connect(settings)
+            .await
+            .expect_err("nothing to connect with")
+            .to_string();
         assert!(text.contains(expected), "{text}");
     }
     Ok(())

@@ -33,7 +33,10 @@ async fn a_key_that_is_empty_or_too_long_is_invalid_and_the_connection_lives_on(
             assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
         }
     }
-    assert!(matches!(bucket.keys(Some(&"x".repeat(769))).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        bucket.keys(Some(&"x".repeat(769))).await,
+        Err(Error::Invalid(_))
+    ));
     let longest = "x".repeat(768);
     bucket.set(&longest, "x", None).await?;
     assert_eq!(bucket.keys(Some(&longest)).await?, [longest]);
@@ -58,12 +61,18 @@ async fn a_value_that_exceeds_what_the_server_takes_is_too_large() -> Result<()>
 #[tokio::test]
 async fn a_value_that_exceeds_what_the_bucket_takes_is_too_large() -> Result<()> {
     let (_server, connector) = connected().await?;
-    let settings = BucketSettings { max_value_size: Some(10), ..BucketSettings::default() };
+    let settings = BucketSettings {
+        max_value_size: Some(10),
+        ..BucketSettings::default()
+    };
     let bucket = connector.create_bucket("b", settings).await?;
     let hour = Some(Duration::from_secs(3600));
     bucket.add("k", "0123456789", hour).await?;
     assert!(bucket.expire("k", hour).await?);
-    let revision = bucket.replace("k", "1111111111").await?.expect("has a value");
+    let revision = bucket
+        .replace("k", "1111111111")
+        .await?
+        .expect("has a value");
     for refused in [
         bucket.set("k", "0123456789x", None).await.map(drop),
         bucket.add("new", "0123456789x", hour).await.map(drop),
@@ -81,7 +90,10 @@ async fn a_value_that_exceeds_what_the_bucket_takes_is_too_large() -> Result<()>
 #[tokio::test]
 async fn a_bucket_that_is_full_is_unavailable_with_the_servers_words() -> Result<()> {
     let (_server, connector) = connected().await?;
-    let settings = BucketSettings { max_bytes: Some(200), ..BucketSettings::default() };
+    let settings = BucketSettings {
+        max_bytes: Some(200),
+        ..BucketSettings::default()
+    };
     let bucket = connector.create_bucket("b", settings).await?;
     bucket.set("one", vec![0; 100], None).await?;
     let refused = bucket.set("two", vec![0; 100], None).await;
@@ -99,7 +111,10 @@ async fn a_server_without_jetstream_is_unsupported() -> Result<()> {
     for refused in [
         connector.bucket(Some("b")).await.map(drop),
         connector.open_bucket("b", false).await.map(drop),
-        connector.create_bucket("b", BucketSettings::default()).await.map(drop),
+        connector
+            .create_bucket("b", BucketSettings::default())
+            .await
+            .map(drop),
     ] {
         assert!(
             matches!(&refused, Err(Error::Unsupported(words)) if words.contains("JetStream")),
@@ -113,7 +128,12 @@ async fn a_server_without_jetstream_is_unsupported() -> Result<()> {
 async fn a_stream_that_denies_purging_cannot_be_flushed() -> Result<()> {
     let (_server, connector, bucket) = bucket().await?;
     let context = jetstream(&connector);
-    let mut config = context.get_stream("KV_b").await?.cached_info().config.clone();
+    let mut config = context
+        .get_stream("KV_b")
+        .await?
+        .cached_info()
+        .config
+        .clone();
     (config.deny_purge, config.allow_rollup) = (true, false);
     context.update_stream(config).await?;
     assert!(matches!(bucket.flush().await, Err(Error::Failed(_))));
@@ -122,7 +142,11 @@ async fn a_stream_that_denies_purging_cannot_be_flushed() -> Result<()> {
 
 /// Every other function.
 async fn without_a_key(bucket: &Bucket) -> Vec<Result<(), Error>> {
-    vec![bucket.keys(None).await.map(drop), bucket.count().await.map(drop), bucket.flush().await]
+    vec![
+        bucket.keys(None).await.map(drop),
+        bucket.count().await.map(drop),
+        bucket.flush().await,
+    ]
 }
 
 #[tokio::test]
@@ -136,12 +160,20 @@ async fn without_a_connection_every_function_is_unavailable() -> Result<()> {
     let connector = Connector::connect(settings).await?;
     let bucket = connector.bucket(Some("b")).await?;
     server.kill().await?;
-    connector.state().wait_for(|state| *state != ConnectionState::Connected).await?;
+    connector
+        .state()
+        .wait_for(|state| *state != ConnectionState::Connected)
+        .await?;
 
     let mut results = with_key(&bucket, "k").await;
     results.extend(without_a_key(&bucket).await);
     results.push(connector.bucket(Some("other")).await.map(drop));
-    results.push(connector.create_bucket("b", BucketSettings::default()).await.map(drop));
+    results.push(
+        connector
+            .create_bucket("b", BucketSettings::default())
+            .await
+            .map(drop),
+    );
     for refused in results {
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     }
@@ -154,11 +186,21 @@ async fn an_operation_waits_for_a_server_that_comes_back_only_so_long() -> Resul
     let connector = connect(&server).await?;
     let bucket = connector.bucket(Some("b")).await?;
     server.kill().await?;
-    connector.state().wait_for(|state| *state != ConnectionState::Connected).await?;
+    connector
+        .state()
+        .wait_for(|state| *state != ConnectionState::Connected)
+        .await?;
 
     let begun = Instant::now();
-    assert!(matches!(bucket.set("k", "x", None).await, Err(Error::Unavailable(_))));
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(matches!(
+        bucket.set("k", "x", None).await,
+        Err(Error::Unavailable(_))
+    ));
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
     Ok(())
 }
 
@@ -175,8 +217,17 @@ async fn a_server_that_does_not_answer_is_a_timeout() -> Result<()> {
     );
     assert_eq!(
         (get, set, increment, keys.map(drop)),
-        (Err(Error::Timeout), Err(Error::Timeout), Err(Error::Timeout), Err(Error::Timeout))
+        (
+            Err(Error::Timeout),
+            Err(Error::Timeout),
+            Err(Error::Timeout),
+            Err(Error::Timeout)
+        )
     );
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
     Ok(())
 }

@@ -22,11 +22,17 @@ async fn another_client_reads_what_we_write_and_writes_what_we_read() -> Result<
 
     let revision = theirs.put("quakes.ci", "theirs".into()).await?;
     let entry = ours.get_entry("quakes.ci").await?.expect("was put");
-    assert_eq!((&entry.value[..], entry.revision), (&b"theirs"[..], revision));
+    assert_eq!(
+        (&entry.value[..], entry.revision),
+        (&b"theirs"[..], revision)
+    );
 
     ours.delete("user:1").await?;
     assert_eq!(theirs.get("user=3A1").await?, None);
-    assert_eq!(theirs.keys().await?.try_collect::<Vec<_>>().await?, ["quakes.ci"]);
+    assert_eq!(
+        theirs.keys().await?.try_collect::<Vec<_>>().await?,
+        ["quakes.ci"]
+    );
     Ok(())
 }
 
@@ -87,9 +93,11 @@ async fn a_key_that_no_text_travels_as_is_left_out() -> Result<()> {
 #[tokio::test]
 async fn a_ttl_that_another_client_wrote_as_a_duration_is_understood() -> Result<()> {
     let (_server, connector, bucket) = bucket().await?;
-    for (key, ttl, seconds) in
-        [("go", "1h0m0s", Some(3600)), ("plain", "60", Some(60)), ("never", "never", None)]
-    {
+    for (key, ttl, seconds) in [
+        ("go", "1h0m0s", Some(3600)),
+        ("plain", "60", Some(60)),
+        ("never", "never", None),
+    ] {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-TTL", ttl);
         jetstream(&connector)
@@ -97,7 +105,9 @@ async fn a_ttl_that_another_client_wrote_as_a_duration_is_understood() -> Result
             .await?
             .await?;
         let entry = bucket.get_entry(key).await?.expect("was put");
-        let lives_for = entry.expires.map(|expires| Duration::from_nanos(expires - entry.created));
+        let lives_for = entry
+            .expires
+            .map(|expires| Duration::from_nanos(expires - entry.created));
         assert_eq!(lives_for, seconds.map(Duration::from_secs), "{key}");
     }
     Ok(())

@@ -32,7 +32,11 @@ async fn connected() -> Result<(TestServer, Connector)> {
 
 async fn connect(server: &TestServer) -> Result<Connector> {
     let servers = vec![server.url()];
-    Ok(Connector::connect(ConnectionSettings { servers, ..ConnectionSettings::default() }).await?)
+    Ok(Connector::connect(ConnectionSettings {
+        servers,
+        ..ConnectionSettings::default()
+    })
+    .await?)
 }
 
 /// Another client's view of the server.
@@ -41,7 +45,10 @@ fn jetstream(connector: &Connector) -> jetstream::Context {
 }
 
 fn with_history(history: u8) -> BucketSettings {
-    BucketSettings { history, ..BucketSettings::default() }
+    BucketSettings {
+        history,
+        ..BucketSettings::default()
+    }
 }
 
 /// Reads a key until the server has removed its value.

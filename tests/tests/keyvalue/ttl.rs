@@ -24,13 +24,19 @@ fn lives_for(entry: &Entry) -> Option<Duration> {
 #[tokio::test]
 async fn a_value_with_a_ttl_says_when_it_expires_and_does() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("set", "x", Some(Duration::from_millis(1))).await?;
+    bucket
+        .set("set", "x", Some(Duration::from_millis(1)))
+        .await?;
     bucket.add("add", "x", Some(SECOND)).await?;
     bucket.set("stays", "x", None).await?;
     bucket.set("expire", "x", None).await?;
     assert!(bucket.expire("expire", Some(SECOND)).await?);
     for key in ["set", "add", "expire"] {
-        assert_eq!(lives_for(&entry(&bucket, key).await?), Some(SECOND), "{key}");
+        assert_eq!(
+            lives_for(&entry(&bucket, key).await?),
+            Some(SECOND),
+            "{key}"
+        );
     }
     for key in ["set", "add", "expire"] {
         expired(&bucket, key).await?;
@@ -42,9 +48,14 @@ async fn a_value_with_a_ttl_says_when_it_expires_and_does() -> Result<()> {
 #[tokio::test]
 async fn a_ttl_is_rounded_up_to_whole_seconds() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("k", "x", Some(Duration::from_millis(59_001))).await?;
+    bucket
+        .set("k", "x", Some(Duration::from_millis(59_001)))
+        .await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(60 * SECOND));
-    assert!(matches!(bucket.set("k", "x", Some(Duration::MAX)).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        bucket.set("k", "x", Some(Duration::MAX)).await,
+        Err(Error::Invalid(_))
+    ));
     Ok(())
 }
 
@@ -65,7 +76,11 @@ async fn a_write_without_a_ttl_ends_the_one_before() -> Result<()> {
     assert_eq!((&still.value[..], still.expires), (&b"three"[..], None));
 
     assert!(bucket.expire("k", None).await?);
-    assert_eq!(entry(&bucket, "k").await?.revision, still.revision, "there was nothing to end");
+    assert_eq!(
+        entry(&bucket, "k").await?.revision,
+        still.revision,
+        "there was nothing to end"
+    );
     Ok(())
 }
 
@@ -111,7 +126,8 @@ async fn increment_leaves_the_expiry_where_it_was() -> Result<()> {
 async fn a_counter_that_is_always_written_expires_all_the_same() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     bucket.add("n", "1000000", Some(SECOND)).await?;
-    let expires = UNIX_EPOCH + Duration::from_nanos(entry(&bucket, "n").await?.expires.expect("has a TTL"));
+    let expires =
+        UNIX_EPOCH + Duration::from_nanos(entry(&bucket, "n").await?.expires.expect("has a TTL"));
     while bucket.increment("n", 1).await? > 1_000_000 {
         assert!(SystemTime::now() < expires + SECOND, "the counter lives on");
     }
@@ -130,7 +146,10 @@ async fn a_bucket_with_a_history_refuses_a_ttl_and_says_why() -> Result<()> {
         bucket.add("new", "y", Some(HOUR)).await.map(drop),
         bucket.expire("k", Some(HOUR)).await.map(drop),
     ] {
-        assert!(matches!(&refused, Err(Error::Invalid(words)) if words.contains("history")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Invalid(words)) if words.contains("history")),
+            "{refused:?}"
+        );
     }
     assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"x"[..]));
     assert_eq!(bucket.get("new").await?, None);
@@ -141,7 +160,10 @@ async fn a_bucket_with_a_history_refuses_a_ttl_and_says_why() -> Result<()> {
 async fn a_bucket_made_without_ttls_refuses_one_until_it_is_created_anew() -> Result<()> {
     let (_server, connector) = connected().await?;
     jetstream(&connector)
-        .create_key_value(kv::Config { bucket: "b".to_owned(), ..kv::Config::default() })
+        .create_key_value(kv::Config {
+            bucket: "b".to_owned(),
+            ..kv::Config::default()
+        })
         .await?;
     let bucket = connector.bucket(Some("b")).await?;
     let refused = bucket.set("k", "x", Some(HOUR)).await;
@@ -150,7 +172,9 @@ async fn a_bucket_made_without_ttls_refuses_one_until_it_is_created_anew() -> Re
         "{refused:?}"
     );
 
-    connector.create_bucket("b", BucketSettings::default()).await?;
+    connector
+        .create_bucket("b", BucketSettings::default())
+        .await?;
     bucket.set("k", "x", Some(HOUR)).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR));
     Ok(())
@@ -159,7 +183,10 @@ async fn a_bucket_made_without_ttls_refuses_one_until_it_is_created_anew() -> Re
 #[tokio::test]
 async fn a_value_expires_by_the_bucket_or_by_itself_whichever_is_first() -> Result<()> {
     let (_server, connector) = connected().await?;
-    let settings = BucketSettings { ttl: Some(HOUR), ..BucketSettings::default() };
+    let settings = BucketSettings {
+        ttl: Some(HOUR),
+        ..BucketSettings::default()
+    };
     let bucket = connector.create_bucket("b", settings.clone()).await?;
     bucket.set("k", "x", None).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR));
@@ -168,7 +195,15 @@ async fn a_value_expires_by_the_bucket_or_by_itself_whichever_is_first() -> Resu
     bucket.set("k", "x", Some(HOUR / 2)).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR / 2));
 
-    let bucket = connector.create_bucket("b", BucketSettings { ttl: Some(SECOND), ..settings }).await?;
+    let bucket = connector
+        .create_bucket(
+            "b",
+            BucketSettings {
+                ttl: Some(SECOND),
+                ..settings
+            },
+        )
+        .await?;
     bucket.set("k", "x", Some(HOUR)).await?;
     expired(&bucket, "k").await
 }

@@ -10,7 +10,9 @@ use wharf::config::Serializer;
 use super::{bucket, connected, jetstream, with_history};
 
 fn now_nanos() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
+    Ok(u64::try_from(
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos(),
+    )?)
 }
 
 #[tokio::test]
@@ -27,8 +29,14 @@ async fn a_value_comes_back_with_its_revision_and_its_time() -> Result<()> {
 
     assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"two"[..]));
     let entry = bucket.get_entry("k").await?.expect("was set");
-    assert_eq!((&entry.value[..], entry.revision, entry.expires), (&b"two"[..], second, None));
-    assert!((before..=now_nanos()?).contains(&entry.created), "{entry:?}");
+    assert_eq!(
+        (&entry.value[..], entry.revision, entry.expires),
+        (&b"two"[..], second, None)
+    );
+    assert!(
+        (before..=now_nanos()?).contains(&entry.created),
+        "{entry:?}"
+    );
     Ok(())
 }
 
@@ -36,13 +44,20 @@ async fn a_value_comes_back_with_its_revision_and_its_time() -> Result<()> {
 async fn any_text_is_a_key_and_any_bytes_are_a_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     let keys = [
-        "user:1", "a b", ".", "..", "a.", ".a", "a..b", "*", ">", "a.>", "=", "a=3D", "ключ", "🗝", "\n", "/",
+        "user:1", "a b", ".", "..", "a.", ".a", "a..b", "*", ">", "a.>", "=", "a=3D", "ключ", "🗝",
+        "\n", "/",
     ];
     for (at, key) in (0_u8..).zip(keys) {
-        bucket.set(key, vec![at, 0, 255, b'\r', b'\n'], None).await?;
+        bucket
+            .set(key, vec![at, 0, 255, b'\r', b'\n'], None)
+            .await?;
     }
     for (at, key) in (0_u8..).zip(keys) {
-        assert_eq!(bucket.get(key).await?.as_deref(), Some(&[at, 0, 255, b'\r', b'\n'][..]), "{key:?}");
+        assert_eq!(
+            bucket.get(key).await?.as_deref(),
+            Some(&[at, 0, 255, b'\r', b'\n'][..]),
+            "{key:?}"
+        );
     }
     let mut listed = bucket.keys(None).await?;
     listed.sort_unstable();
@@ -67,7 +82,10 @@ async fn add_takes_a_key_only_while_it_has_no_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     let revision = bucket.add("k", "one", None).await?;
     assert_eq!(bucket.add("k", "two", None).await, Err(Error::Conflict));
-    assert_eq!(bucket.get_entry("k").await?.map(|entry| entry.revision), Some(revision));
+    assert_eq!(
+        bucket.get_entry("k").await?.map(|entry| entry.revision),
+        Some(revision)
+    );
 
     bucket.delete("k").await?;
     bucket.add("k", "three", None).await?;
@@ -104,7 +122,10 @@ async fn update_sets_only_a_key_at_that_revision() -> Result<()> {
     let first = bucket.set("k", "one", None).await?;
     let second = bucket.update("k", "two", first).await?;
     assert_eq!(bucket.update("k", "x", first).await, Err(Error::Conflict));
-    assert_eq!(bucket.get_entry("k").await?.map(|entry| entry.revision), Some(second));
+    assert_eq!(
+        bucket.get_entry("k").await?.map(|entry| entry.revision),
+        Some(second)
+    );
 
     bucket.delete("k").await?;
     assert_eq!(bucket.update("k", "x", second).await, Err(Error::Conflict));
@@ -135,10 +156,16 @@ async fn increment_refuses_what_is_no_integer_and_what_overflows() -> Result<()>
             matches!(&refused, Err(Error::Invalid(words)) if words.contains("`n`")),
             "{value}: {refused:?}"
         );
-        assert_eq!(bucket.get_entry("n").await?.map(|entry| entry.revision), Some(revision));
+        assert_eq!(
+            bucket.get_entry("n").await?.map(|entry| entry.revision),
+            Some(revision)
+        );
     }
     bucket.set("n", i64::MAX.to_string(), None).await?;
-    assert!(matches!(bucket.increment("n", 1).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        bucket.increment("n", 1).await,
+        Err(Error::Invalid(_))
+    ));
     assert_eq!(bucket.increment("n", -1).await?, i64::MAX - 1);
     Ok(())
 }
@@ -174,15 +201,33 @@ async fn history_lists_the_revisions_kept_oldest_first() -> Result<()> {
     }
     let history = bucket.history("k").await?;
     assert_eq!(
-        history.iter().map(|entry| &entry.value[..]).collect::<Vec<_>>(),
+        history
+            .iter()
+            .map(|entry| &entry.value[..])
+            .collect::<Vec<_>>(),
         [&b"two"[..], b"three", b"four"]
     );
-    assert_eq!(history.iter().map(|entry| entry.revision).collect::<Vec<_>>(), revisions[1..]);
+    assert_eq!(
+        history
+            .iter()
+            .map(|entry| entry.revision)
+            .collect::<Vec<_>>(),
+        revisions[1..]
+    );
     assert!(history.is_sorted_by_key(|entry| entry.created));
 
     bucket.delete("k").await?;
-    let values: Vec<_> = bucket.history("k").await?.into_iter().map(|entry| entry.value).collect();
-    assert_eq!(values, ["three", "four"], "a deletion is a revision, but no value");
+    let values: Vec<_> = bucket
+        .history("k")
+        .await?
+        .into_iter()
+        .map(|entry| entry.value)
+        .collect();
+    assert_eq!(
+        values,
+        ["three", "four"],
+        "a deletion is a revision, but no value"
+    );
     Ok(())
 }
 
@@ -212,8 +257,14 @@ struct Quake {
 #[tokio::test]
 async fn values_of_any_type_are_written_with_the_serializer() -> Result<()> {
     let (_server, connector) = connected().await?;
-    let quake = Quake { place: "Ridgecrest".to_owned(), magnitude: 4.5 };
-    for connector in [connector.clone(), connector.with_serializer(Serializer::Msgpack)] {
+    let quake = Quake {
+        place: "Ridgecrest".to_owned(),
+        magnitude: 4.5,
+    };
+    for connector in [
+        connector.clone(),
+        connector.with_serializer(Serializer::Msgpack),
+    ] {
         let bucket = connector.bucket(None).await?;
         let revision = bucket.set_as("k", &quake, None).await?;
         assert_eq!(bucket.get_as::<Quake>("k").await?.as_ref(), Some(&quake));
@@ -221,10 +272,16 @@ async fn values_of_any_type_are_written_with_the_serializer() -> Result<()> {
         bucket.update_as("k", &quake, revision).await?;
         assert!(bucket.replace_as("k", &[1, 2, 3]).await?.is_some());
         let refused = bucket.get_as::<String>("k").await;
-        assert!(matches!(&refused, Err(Error::Invalid(words)) if words.contains("'k'")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Invalid(words)) if words.contains("'k'")),
+            "{refused:?}"
+        );
 
         connector.set("default", &quake, None).await?;
-        assert_eq!(connector.get::<Quake>("default").await?.as_ref(), Some(&quake));
+        assert_eq!(
+            connector.get::<Quake>("default").await?.as_ref(),
+            Some(&quake)
+        );
         connector.delete("default").await?;
         assert_eq!(connector.get::<Quake>("default").await?, None);
     }

@@ -13,12 +13,24 @@ async fn fifty_increments_at_once_over_two_connections_are_all_counted() -> Resu
     let other = connect(&server).await?.bucket(Some("b")).await?;
     let mut tasks = JoinSet::new();
     for n in 0..50 {
-        let bucket = if n % 2 == 0 { one.clone() } else { other.clone() };
+        let bucket = if n % 2 == 0 {
+            one.clone()
+        } else {
+            other.clone()
+        };
         tasks.spawn(async move { bucket.increment("n", 3).await });
     }
-    let mut sums = tasks.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut sums = tasks
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     sums.sort_unstable();
-    assert_eq!(sums, (1..=50).map(|count| count * 3).collect::<Vec<i64>>(), "every sum is seen once");
+    assert_eq!(
+        sums,
+        (1..=50).map(|count| count * 3).collect::<Vec<i64>>(),
+        "every sum is seen once"
+    );
     assert_eq!(one.get("n").await?.as_deref(), Some(&b"150"[..]));
     Ok(())
 }
@@ -30,7 +42,12 @@ async fn of_many_adds_at_once_one_succeeds() -> Result<()> {
     bucket.delete("k").await?;
     let results = join_all((0..20).map(|n| bucket.add("k", n.to_string(), None))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|error| *error == Error::Conflict));
+    assert!(
+        results
+            .iter()
+            .flat_map(|result| result.as_ref().err())
+            .all(|error| *error == Error::Conflict)
+    );
     Ok(())
 }
 
@@ -40,7 +57,12 @@ async fn of_many_updates_at_once_one_succeeds() -> Result<()> {
     let revision = bucket.set("k", "x", None).await?;
     let results = join_all((0..20).map(|n| bucket.update("k", n.to_string(), revision))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|error| *error == Error::Conflict));
+    assert!(
+        results
+            .iter()
+            .flat_map(|result| result.as_ref().err())
+            .all(|error| *error == Error::Conflict)
+    );
     Ok(())
 }
 

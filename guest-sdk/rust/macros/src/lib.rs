@@ -27,7 +27,10 @@ use syn::{Error, ItemFn, ItemImpl, Result, Signature, parse_macro_input};
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    expand(no_options("handler", &options).and_then(|()| handler_of(&function)), quote!(#function))
+    expand(
+        no_options("handler", &options).and_then(|()| handler_of(&function)),
+        quote!(#function),
+    )
 }
 
 /// Makes an `impl Lifecycle` what is called when the guest goes into and out of service.
@@ -63,10 +66,12 @@ fn handler_of(function: &ItemFn) -> Result<Tokens> {
     check_signature(&function.sig)?;
     let name = &function.sig.ident;
     // The parameter's own span, so that a type that cannot be one is what the compiler points at.
-    let arguments =
-        function.sig.inputs.iter().map(|input| quote_spanned!(input.span()=> sdk::argument(message)?));
-    let returned =
-        quote_spanned!(function.sig.output.span()=> sdk::Returned(sdk::Returned(returned).result()?).reply());
+    let arguments = function
+        .sig
+        .inputs
+        .iter()
+        .map(|input| quote_spanned!(input.span()=> sdk::argument(message)?));
+    let returned = quote_spanned!(function.sig.output.span()=> sdk::Returned(sdk::Returned(returned).result()?).reply());
     Ok(quote! {
         #[allow(unsafe_code, clippy::all, clippy::pedantic)]
         const _: () = {
@@ -116,7 +121,10 @@ fn check_signature(signature: &Signature) -> Result<()> {
 
 fn lifecycle_of(implementation: &ItemImpl) -> Result<Tokens> {
     if implementation.trait_.is_none() {
-        return Err(Error::new(implementation.span(), "`#[lifecycle]` goes on `impl Lifecycle for …`"));
+        return Err(Error::new(
+            implementation.span(),
+            "`#[lifecycle]` goes on `impl Lifecycle for …`",
+        ));
     }
     let guest = &implementation.self_ty;
     Ok(quote! {
@@ -135,5 +143,8 @@ fn no_options(attribute: &str, options: &TokenStream) -> Result<()> {
     if options.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Tokens::from(options.clone()).span(), format!("`#[{attribute}]` takes no options")))
+    Err(Error::new(
+        Tokens::from(options.clone()).span(),
+        format!("`#[{attribute}]` takes no options"),
+    ))
 }

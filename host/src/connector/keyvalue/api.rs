@@ -86,9 +86,14 @@ impl Api {
     }
 
     pub(super) async fn create(&self, config: &Value, deadline: Instant) -> Result<Created, Error> {
-        match self.try_ask::<WithConfig>("STREAM.CREATE", "", config, deadline).await? {
+        match self
+            .try_ask::<WithConfig>("STREAM.CREATE", "", config, deadline)
+            .await?
+        {
             Ok(stream) => Ok(Created::Stream(stream.config)),
-            Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(Created::NameInUse),
+            Err(refusal) if refusal.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                Ok(Created::NameInUse)
+            }
             Err(refusal) => Err(self.refused(&refusal)),
         }
     }
@@ -104,8 +109,13 @@ impl Api {
     }
 
     /// The last message on a subject.
-    pub(super) async fn last(&self, subject: &str, deadline: Instant) -> Result<Option<Stored>, Error> {
-        self.message(&json!({ "last_by_subj": subject }), deadline).await
+    pub(super) async fn last(
+        &self,
+        subject: &str,
+        deadline: Instant,
+    ) -> Result<Option<Stored>, Error> {
+        self.message(&json!({ "last_by_subj": subject }), deadline)
+            .await
     }
 
     /// The first message on a subject that has this sequence or a later one.
@@ -115,11 +125,15 @@ impl Api {
         from: u64,
         deadline: Instant,
     ) -> Result<Option<Stored>, Error> {
-        self.message(&json!({ "next_by_subj": subject, "seq": from }), deadline).await
+        self.message(&json!({ "next_by_subj": subject, "seq": from }), deadline)
+            .await
     }
 
     async fn message(&self, which: &Value, deadline: Instant) -> Result<Option<Stored>, Error> {
-        match self.try_ask::<WithMessage>("STREAM.MSG.GET", "", which, deadline).await? {
+        match self
+            .try_ask::<WithMessage>("STREAM.MSG.GET", "", which, deadline)
+            .await?
+        {
             Ok(found) => StreamMessage::try_from(found.message)
                 .map(|message| Some(message.into()))
                 .map_err(|error| Error::Failed(format!("a message that cannot be read: {error}"))),
@@ -165,7 +179,9 @@ impl Api {
     }
 
     pub(super) async fn delete_consumer(&self, name: &str, deadline: Instant) -> Result<(), Error> {
-        let _done: Answer = self.ask("CONSUMER.DELETE", name, &json!({}), deadline).await?;
+        let _done: Answer = self
+            .ask("CONSUMER.DELETE", name, &json!({}), deadline)
+            .await?;
         Ok(())
     }
 
@@ -176,27 +192,47 @@ impl Api {
     /// `Unavailable` where there is none in time, `Timeout` where no time is left.
     pub(super) async fn ready(&self, deadline: Instant) -> Result<Duration, Error> {
         let mut state = self.connection.state();
-        let settled = state.wait_for(|state| *state == ConnectionState::Connected || state.is_final());
+        let settled =
+            state.wait_for(|state| *state == ConnectionState::Connected || state.is_final());
         let left = deadline.saturating_duration_since(Instant::now());
         match timeout(left, settled).await {
             Ok(Ok(state)) if *state == ConnectionState::Connected => {}
-            _ => return Err(Error::Unavailable("there is no connection to NATS".to_owned())),
+            _ => {
+                return Err(Error::Unavailable(
+                    "there is no connection to NATS".to_owned(),
+                ));
+            }
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(Error::Timeout) } else { Ok(left) }
+        if left.is_zero() {
+            Err(Error::Timeout)
+        } else {
+            Ok(left)
+        }
     }
 
     /// The subject of an API request about the bucket's stream, or about a consumer of it.
     pub(super) fn subject(&self, verb: &str, consumer: &str) -> String {
         let dot = if consumer.is_empty() { "" } else { "." };
-        format!("$JS.API.{verb}.{}{dot}{consumer}", stream_name(&self.bucket))
+        format!(
+            "$JS.API.{verb}.{}{dot}{consumer}",
+            stream_name(&self.bucket)
+        )
     }
 
-    async fn ask<T>(&self, verb: &str, consumer: &str, body: &Value, deadline: Instant) -> Result<T, Error>
+    async fn ask<T>(
+        &self,
+        verb: &str,
+        consumer: &str,
+        body: &Value,
+        deadline: Instant,
+    ) -> Result<T, Error>
     where
         T: DeserializeOwned,
     {
-        self.try_ask(verb, consumer, body, deadline).await?.map_err(|refusal| self.refused(&refusal))
+        self.try_ask(verb, consumer, body, deadline)
+            .await?
+            .map_err(|refusal| self.refused(&refusal))
     }
 
     /// The outer error says that there was no answer, the inner one is the answer.
@@ -214,8 +250,16 @@ impl Api {
         let body = Bytes::from(body.to_string());
         let answer = loop {
             let left = self.ready(deadline).await?;
-            let within = if READS.contains(&verb) { left.min(ASK_AGAIN) } else { left };
-            match self.connection.request(subject.as_str().into(), None, body.clone(), within).await {
+            let within = if READS.contains(&verb) {
+                left.min(ASK_AGAIN)
+            } else {
+                left
+            };
+            match self
+                .connection
+                .request(subject.as_str().into(), None, body.clone(), within)
+                .await
+            {
                 Err(Error::Timeout) if within < left => {}
                 Err(Error::NoResponders) => {
                     return Err(Error::Unsupported(no_jetstream("no server answers for it")));
@@ -223,13 +267,17 @@ impl Api {
                 answer => break answer?,
             }
         };
-        let unreadable = |error| Error::Failed(format!("an answer to {verb} that cannot be read: {error}"));
-        if let Answer { error: Some(refusal) } =
-            serde_json::from_slice(&answer.payload).map_err(unreadable)?
+        let unreadable =
+            |error| Error::Failed(format!("an answer to {verb} that cannot be read: {error}"));
+        if let Answer {
+            error: Some(refusal),
+        } = serde_json::from_slice(&answer.payload).map_err(unreadable)?
         {
             return Ok(Err(refusal));
         }
-        serde_json::from_slice(&answer.payload).map(Ok).map_err(unreadable)
+        serde_json::from_slice(&answer.payload)
+            .map(Ok)
+            .map_err(unreadable)
     }
 
     fn refused(&self, refusal: &jetstream::Error) -> Error {
@@ -242,14 +290,18 @@ impl Api {
                 "bucket `{}`: more than one replica takes a cluster of servers ({refusal})",
                 self.bucket
             )),
-            _ if refusal.code() == 503 => Error::Unavailable(format!("bucket `{}`: {refusal}", self.bucket)),
+            _ if refusal.code() == 503 => {
+                Error::Unavailable(format!("bucket `{}`: {refusal}", self.bucket))
+            }
             _ => Error::Failed(format!("bucket `{}`: {refusal}", self.bucket)),
         }
     }
 
     pub(super) fn not_found(&self) -> Error {
         let (bucket, listens) = (&self.bucket, subjects(&self.bucket));
-        Error::NotFound(format!("bucket `{bucket}` does not exist: no stream listens on `{listens}`"))
+        Error::NotFound(format!(
+            "bucket `{bucket}` does not exist: no stream listens on `{listens}`"
+        ))
     }
 }
 

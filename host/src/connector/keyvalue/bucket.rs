@@ -47,7 +47,11 @@ pub struct Bucket {
 
 impl Bucket {
     pub(super) fn new(shared: Arc<Shared>, may_create: bool) -> Self {
-        Self { shared, may_create, serializer: Serializer::default() }
+        Self {
+            shared,
+            may_create,
+            serializer: Serializer::default(),
+        }
     }
 
     /// Reads and writes values of any type in this form, where a function's name ends in `_as`.
@@ -71,20 +75,36 @@ impl Bucket {
     /// The value of a key, with its revision and times. Its expiry is that of its own TTL or that of the bucket's,
     /// whichever is first.
     pub async fn get_entry(&self, key: &str) -> Result<Option<Entry>, Error> {
-        let Some(stored) = self.stored(key).await? else { return Ok(None) };
+        let Some(stored) = self.stored(key).await? else {
+            return Ok(None);
+        };
         let shape = self.shared.shape(Instant::now() + TIME_ALLOWED).await?;
         Ok(Some(stored.into_entry(shape.ttl)))
     }
 
     /// Sets a value, and returns its revision. Without a `ttl` it does not expire by itself, even if the one before
     /// did. A TTL is rounded up to whole seconds, at least one.
-    pub async fn set(&self, key: &str, value: impl Into<Bytes>, ttl: Option<Duration>) -> Result<u64, Error> {
+    pub async fn set(
+        &self,
+        key: &str,
+        value: impl Into<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<u64, Error> {
         let (subject, value) = (self.subject(key)?, value.into());
         self.on_stream(|deadline| {
             let (subject, value) = (&subject, value.clone());
             async move {
                 let ttl_seconds = self.ttl_seconds(ttl, deadline).await?;
-                self.put(subject, value, Terms { ttl_seconds, ..Terms::default() }, deadline).await
+                self.put(
+                    subject,
+                    value,
+                    Terms {
+                        ttl_seconds,
+                        ..Terms::default()
+                    },
+                    deadline,
+                )
+                .await
             }
         })
         .await
@@ -94,13 +114,25 @@ impl Bucket {
     ///
     /// # Errors
     /// `Conflict` where it has one.
-    pub async fn add(&self, key: &str, value: impl Into<Bytes>, ttl: Option<Duration>) -> Result<u64, Error> {
+    pub async fn add(
+        &self,
+        key: &str,
+        value: impl Into<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<u64, Error> {
         let value = value.into();
         let ((), revision) = self
             .compare_and_set(key, ttl, |last, ttl_seconds| {
                 Ok(match last {
                     Some(_) => Step::Leave(()),
-                    None => Step::Write(value.clone(), Terms { ttl_seconds, ..Terms::default() }, ()),
+                    None => Step::Write(
+                        value.clone(),
+                        Terms {
+                            ttl_seconds,
+                            ..Terms::default()
+                        },
+                        (),
+                    ),
                 })
             })
             .await?;
@@ -126,14 +158,22 @@ impl Bucket {
     ///
     /// # Errors
     /// `Conflict` where it is at another, or has no value.
-    pub async fn update(&self, key: &str, value: impl Into<Bytes>, revision: u64) -> Result<u64, Error> {
+    pub async fn update(
+        &self,
+        key: &str,
+        value: impl Into<Bytes>,
+        revision: u64,
+    ) -> Result<u64, Error> {
         let (subject, value) = (self.subject(key)?, value.into());
         if revision == 0 {
             // To the server that would mean a key that was never written.
             return Err(Error::Conflict);
         }
         self.on_stream(|deadline| {
-            let terms = Terms { expected: Some(revision), ..Terms::default() };
+            let terms = Terms {
+                expected: Some(revision),
+                ..Terms::default()
+            };
             self.put(&subject, value.clone(), terms, deadline)
         })
         .await
@@ -146,8 +186,17 @@ impl Bucket {
             .compare_and_set(key, ttl, |last, ttl_seconds| {
                 Ok(match last {
                     None => Step::Leave(false),
-                    Some(last) if ttl_seconds.is_none() && last.own_expiry().is_none() => Step::Leave(true),
-                    Some(last) => Step::Write(last.value(), Terms { ttl_seconds, ..Terms::default() }, true),
+                    Some(last) if ttl_seconds.is_none() && last.own_expiry().is_none() => {
+                        Step::Leave(true)
+                    }
+                    Some(last) => Step::Write(
+                        last.value(),
+                        Terms {
+                            ttl_seconds,
+                            ..Terms::default()
+                        },
+                        true,
+                    ),
                 })
             })
             .await?;
@@ -161,7 +210,9 @@ impl Bucket {
     /// `Invalid` where the value is no integer or the sum overflows; `Unavailable` where so many write the key that
     /// five seconds are not enough: nothing was added. After a `Timeout` it may have been.
     pub async fn increment(&self, key: &str, by: i64) -> Result<i64, Error> {
-        let (sum, _) = self.compare_and_set(key, None, |last, _| super::write::sum(key, last, by)).await?;
+        let (sum, _) = self
+            .compare_and_set(key, None, |last, _| super::write::sum(key, last, by))
+            .await?;
         Ok(sum)
     }
 
@@ -171,8 +222,16 @@ impl Bucket {
         self.on_stream(|deadline| {
             let subject = &subject;
             async move {
-                if self.api().last(subject, deadline).await?.is_some_and(|last| last.is_value()) {
-                    let terms = Terms { delete: true, ..Terms::default() };
+                if self
+                    .api()
+                    .last(subject, deadline)
+                    .await?
+                    .is_some_and(|last| last.is_value())
+                {
+                    let terms = Terms {
+                        delete: true,
+                        ..Terms::default()
+                    };
                     self.put(subject, Bytes::new(), terms, deadline).await?;
                 }
                 Ok(())
@@ -187,7 +246,10 @@ impl Bucket {
         let prefix = prefix.unwrap_or_default();
         let filters = key::filters(prefix)?;
         let keys = self.on_stream(|_| scan::keys(self.api(), &filters)).await?;
-        Ok(keys.into_iter().filter(|key| key.starts_with(prefix)).collect())
+        Ok(keys
+            .into_iter()
+            .filter(|key| key.starts_with(prefix))
+            .collect())
     }
 
     /// How many keys have a value: as many as [`keys`](Self::keys) would list.
@@ -205,7 +267,9 @@ impl Bucket {
             async move {
                 let ttl = self.shared.shape(deadline).await?.ttl;
                 let mut entries = Vec::new();
-                let Some(last) = self.api().last(subject, deadline).await? else { return Ok(entries) };
+                let Some(last) = self.api().last(subject, deadline).await? else {
+                    return Ok(entries);
+                };
                 // What is written from now on is not waited for.
                 let mut from = 1;
                 while let Some(stored) = self.api().next(subject, from, deadline).await? {
@@ -230,7 +294,9 @@ impl Bucket {
 
     async fn stored(&self, key: &str) -> Result<Option<Stored>, Error> {
         let subject = self.subject(key)?;
-        let last = self.on_stream(|deadline| self.api().last(&subject, deadline)).await?;
+        let last = self
+            .on_stream(|deadline| self.api().last(&subject, deadline))
+            .await?;
         Ok(last.filter(Stored::is_value))
     }
 

@@ -25,8 +25,15 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     /// `configured` are the settings that buckets of these names are created with.
-    pub(crate) fn new(connection: Connection, configured: BTreeMap<String, BucketSettings>) -> Self {
-        Self { connection, configured, handles: Mutex::default() }
+    pub(crate) fn new(
+        connection: Connection,
+        configured: BTreeMap<String, BucketSettings>,
+    ) -> Self {
+        Self {
+            connection,
+            configured,
+            handles: Mutex::default(),
+        }
     }
 
     /// Opens a bucket. Where there is none it is made with the configured settings or the defaults if `create` allows
@@ -51,11 +58,17 @@ impl Buckets {
     /// # Errors
     /// `Invalid` for a name or a setting that servers do not take; or what the server says, for instance where the
     /// storage of a bucket would change.
-    pub(crate) async fn create(&self, name: &str, settings: BucketSettings) -> Result<Bucket, Error> {
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        settings: BucketSettings,
+    ) -> Result<Bucket, Error> {
         settings::check(name, &settings)?;
         let kept = locked(&self.handles).get(name).cloned();
         let shared = kept.unwrap_or_else(|| self.handle(name));
-        shared.create_or_update(settings, Instant::now() + TIME_ALLOWED).await?;
+        shared
+            .create_or_update(settings, Instant::now() + TIME_ALLOWED)
+            .await?;
         Ok(Bucket::new(self.keep(shared), true))
     }
 
@@ -71,14 +84,24 @@ impl Buckets {
     }
 
     fn handle(&self, name: &str) -> Arc<Shared> {
-        let api = Api { connection: self.connection.clone(), bucket: name.to_owned() };
+        let api = Api {
+            connection: self.connection.clone(),
+            bucket: name.to_owned(),
+        };
         let settings = self.configured.get(name).cloned().unwrap_or_default();
-        Arc::new(Shared { api, settings: Mutex::new(settings), shape: Mutex::new(None) })
+        Arc::new(Shared {
+            api,
+            settings: Mutex::new(settings),
+            shape: Mutex::new(None),
+        })
     }
 
     /// The handle that was kept first, if two callers open a bucket at once.
     fn keep(&self, shared: Arc<Shared>) -> Arc<Shared> {
-        locked(&self.handles).entry(shared.api.bucket.clone()).or_insert(shared).clone()
+        locked(&self.handles)
+            .entry(shared.api.bucket.clone())
+            .or_insert(shared)
+            .clone()
     }
 }
 
@@ -103,14 +126,22 @@ impl Shared {
         }
         let settings = locked(&self.settings).clone();
         settings::check(&self.api.bucket, &settings)?;
-        match self.api.create(&settings::new_stream(&self.api.bucket, &settings), deadline).await? {
+        match self
+            .api
+            .create(&settings::new_stream(&self.api.bucket, &settings), deadline)
+            .await?
+        {
             Created::Stream(config) => self.learn(&config).map(drop),
             // Another host was first, with settings of its own: what it made will do.
             Created::NameInUse => self.ask_shape(deadline).await.map(drop),
         }
     }
 
-    async fn create_or_update(&self, settings: BucketSettings, deadline: Instant) -> Result<(), Error> {
+    async fn create_or_update(
+        &self,
+        settings: BucketSettings,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let config = loop {
             match self.api.info(deadline).await {
                 Ok(current) => match self.update(current, &settings, deadline).await {
@@ -140,7 +171,11 @@ impl Shared {
         Shape::of(&self.api.bucket, &current)?;
         let mut wanted = current.clone();
         settings::apply(&mut wanted, settings);
-        if wanted == current { Ok(current) } else { self.api.update(&wanted, deadline).await }
+        if wanted == current {
+            Ok(current)
+        } else {
+            self.api.update(&wanted, deadline).await
+        }
     }
 
     /// The bucket's shape, as it was a moment ago.

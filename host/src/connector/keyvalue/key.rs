@@ -105,9 +105,9 @@ mod tests {
 
     /// As a server matches it, for the two forms that `filters` makes.
     fn lets_through(filter: &str, wire: &str) -> bool {
-        filter
-            .strip_suffix('>')
-            .map_or(filter == wire, |parts| wire.len() > parts.len() && wire.starts_with(parts))
+        filter.strip_suffix('>').map_or(filter == wire, |parts| {
+            wire.len() > parts.len() && wire.starts_with(parts)
+        })
     }
 
     #[test]
@@ -132,13 +132,21 @@ mod tests {
     fn an_empty_or_endless_key_is_invalid() {
         assert!(matches!(encode(""), Err(Error::Invalid(_))));
         assert!(encode(&"x".repeat(MAX_WIRE_BYTES)).is_ok());
-        assert!(matches!(encode(&"x".repeat(MAX_WIRE_BYTES + 1)), Err(Error::Invalid(_))));
-        assert!(matches!(encode(&":".repeat(MAX_WIRE_BYTES / 2)), Err(Error::Invalid(_))));
+        assert!(matches!(
+            encode(&"x".repeat(MAX_WIRE_BYTES + 1)),
+            Err(Error::Invalid(_))
+        ));
+        assert!(matches!(
+            encode(&":".repeat(MAX_WIRE_BYTES / 2)),
+            Err(Error::Invalid(_))
+        ));
     }
 
     #[test]
     fn what_no_key_travels_as_is_not_decoded() {
-        for wire in ["a=", "a=4", "a=ZZ", "a=41", "a=3d", "=C3", "a=3D=", "a..b", ".a"] {
+        for wire in [
+            "a=", "a=4", "a=ZZ", "a=41", "a=3d", "=C3", "a=3D=", "a..b", ".a",
+        ] {
             assert_eq!(decode(wire), None, "{wire}");
         }
     }

@@ -51,7 +51,8 @@ impl Connector {
     /// # }
     /// ```
     pub async fn bucket(&self, name: Option<&str>) -> Result<Bucket, Error> {
-        self.open_bucket(name.unwrap_or(&self.shared.default_bucket), true).await
+        self.open_bucket(name.unwrap_or(&self.shared.default_bucket), true)
+            .await
     }
 
     /// Opens a bucket, and makes it only if `create` says so: now, and when it turns out to have been deleted.
@@ -72,7 +73,12 @@ impl Connector {
     /// # }
     /// ```
     pub async fn open_bucket(&self, name: &str, create: bool) -> Result<Bucket, Error> {
-        Ok(self.shared.buckets.open(name, create).await?.with_serializer(self.serializer))
+        Ok(self
+            .shared
+            .buckets
+            .open(name, create)
+            .await?
+            .with_serializer(self.serializer))
     }
 
     /// Creates a bucket with these settings, or updates it to them. What they do not name stays as it is.
@@ -90,8 +96,17 @@ impl Connector {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn create_bucket(&self, name: &str, settings: BucketSettings) -> Result<Bucket, Error> {
-        Ok(self.shared.buckets.create(name, settings).await?.with_serializer(self.serializer))
+    pub async fn create_bucket(
+        &self,
+        name: &str,
+        settings: BucketSettings,
+    ) -> Result<Bucket, Error> {
+        Ok(self
+            .shared
+            .buckets
+            .create(name, settings)
+            .await?
+            .with_serializer(self.serializer))
     }
 
     /// The value of a key in the default bucket.

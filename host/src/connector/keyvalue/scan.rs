@@ -25,7 +25,10 @@ const PAGE: u64 = 4096;
 
 /// The keys that have a value, of the subjects that match one of the filters.
 pub(super) async fn keys(api: &Api, filters: &[String]) -> Result<HashSet<String>, Error> {
-    let filters: Vec<String> = filters.iter().map(|filter| format!("$KV.{}.{filter}", api.bucket)).collect();
+    let filters: Vec<String> = filters
+        .iter()
+        .map(|filter| format!("$KV.{}.{filter}", api.bucket))
+        .collect();
     let mut listing = Listing::of(&api.bucket);
     for filter in &filters {
         listing.read_subjects(api, filter).await?;
@@ -33,10 +36,15 @@ pub(super) async fn keys(api: &Api, filters: &[String]) -> Result<HashSet<String
     if listing.keys.is_empty() {
         return Ok(listing.keys);
     }
-    let consumer = api.create_consumer(&filters, Instant::now() + TIME_ALLOWED).await?;
+    let consumer = api
+        .create_consumer(&filters, Instant::now() + TIME_ALLOWED)
+        .await?;
     let read = listing.read_messages(api, &consumer).await;
     // Where this fails the server forgets the consumer by itself: the keys are no worse for it.
-    if let Err(error) = api.delete_consumer(&consumer, Instant::now() + TIME_ALLOWED).await {
+    if let Err(error) = api
+        .delete_consumer(&consumer, Instant::now() + TIME_ALLOWED)
+        .await
+    {
         tracing::debug!(bucket = api.bucket, %error, "a listing's consumer was left to the server");
     }
     read.map(|()| listing.keys)
@@ -53,13 +61,20 @@ struct Listing {
 
 impl Listing {
     fn of(bucket: &str) -> Self {
-        Self { prefix: format!("$KV.{bucket}."), keys: HashSet::new(), number: 0, pending: PAGE }
+        Self {
+            prefix: format!("$KV.{bucket}."),
+            keys: HashSet::new(),
+            number: 0,
+            pending: PAGE,
+        }
     }
 
     async fn read_subjects(&mut self, api: &Api, filter: &str) -> Result<(), Error> {
         let mut read = 0;
         loop {
-            let (subjects, total) = api.subjects(filter, read, Instant::now() + TIME_ALLOWED).await?;
+            let (subjects, total) = api
+                .subjects(filter, read, Instant::now() + TIME_ALLOWED)
+                .await?;
             let before = read;
             for subject in subjects {
                 read += 1;
@@ -75,13 +90,23 @@ impl Listing {
         let inbox = api.connection.client().new_inbox();
         let deadline = Instant::now() + TIME_ALLOWED;
         api.ready(deadline).await?;
-        let mut messages = api.connection.subscribe(inbox.as_str().into(), None).await?;
+        let mut messages = api
+            .connection
+            .subscribe(inbox.as_str().into(), None)
+            .await?;
         let mut pause = SHORTEST_PAUSE;
         while self.pending > 0 {
             let page = self.pending.min(PAGE);
             let request = json!({ "batch": page, "no_wait": true }).to_string();
             let subject = api.subject("CONSUMER.MSG.NEXT", consumer);
-            api.connection.publish(subject.into(), Some(inbox.as_str().into()), None, request.into()).await?;
+            api.connection
+                .publish(
+                    subject.into(),
+                    Some(inbox.as_str().into()),
+                    None,
+                    request.into(),
+                )
+                .await?;
             // In a cluster it takes a moment until the consumer is known to all servers.
             if !self.read_page(page, &mut messages).await? && !rest(&mut pause, deadline).await {
                 return Err(interrupted("its consumer does not answer"));
@@ -98,7 +123,9 @@ impl Listing {
     ) -> Result<bool, Error> {
         let mut read = 0;
         while read < page && self.pending > 0 {
-            let message = timeout(TIME_ALLOWED, messages.next()).await.map_err(|_| Error::Timeout)?;
+            let message = timeout(TIME_ALLOWED, messages.next())
+                .await
+                .map_err(|_| Error::Timeout)?;
             let message = message.ok_or_else(|| interrupted("the connection was closed"))?;
             match message.status {
                 None | Some(StatusCode::OK) => self.take(&message)?,
@@ -117,10 +144,9 @@ impl Listing {
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {
-        let (number, pending) =
-            message.reply.as_deref().and_then(place).ok_or_else(|| {
-                Error::Failed("a message of a listing does not say where it stands".to_owned())
-            })?;
+        let (number, pending) = message.reply.as_deref().and_then(place).ok_or_else(|| {
+            Error::Failed("a message of a listing does not say where it stands".to_owned())
+        })?;
         if number != self.number + 1 {
             return Err(interrupted("messages were lost on their way"));
         }
@@ -146,11 +172,16 @@ impl Listing {
 fn place(reply: &str) -> Option<(u64, u64)> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let stream = if tokens.len() > 7 { 2 } else { 0 };
-    Some((tokens.get(stream + 4)?.parse().ok()?, tokens.get(stream + 6)?.parse().ok()?))
+    Some((
+        tokens.get(stream + 4)?.parse().ok()?,
+        tokens.get(stream + 6)?.parse().ok()?,
+    ))
 }
 
 fn interrupted(words: &str) -> Error {
-    Error::Unavailable(format!("the listing of keys was interrupted, try again: {words}"))
+    Error::Unavailable(format!(
+        "the listing of keys was interrupted, try again: {words}"
+    ))
 }
 
 #[cfg(test)]
@@ -159,9 +190,18 @@ mod tests {
 
     #[test]
     fn a_message_says_its_number_and_how_many_follow_in_both_forms() {
-        assert_eq!(place("$JS.ACK.KV_b.c.1.50.7.1700000000000000000.3"), Some((7, 3)));
-        assert_eq!(place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3.rnd"), Some((7, 3)));
-        assert_eq!(place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3"), Some((7, 3)));
+        assert_eq!(
+            place("$JS.ACK.KV_b.c.1.50.7.1700000000000000000.3"),
+            Some((7, 3))
+        );
+        assert_eq!(
+            place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3.rnd"),
+            Some((7, 3))
+        );
+        assert_eq!(
+            place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3"),
+            Some((7, 3))
+        );
         assert_eq!(place("_INBOX.x"), None);
     }
 }

@@ -52,12 +52,24 @@ pub(super) fn check(bucket: &str, settings: &BucketSettings) -> Result<(), Error
         format!("history is {}: use 1 to {MAX_HISTORY}", settings.history)
     } else if !(1..=MAX_REPLICAS).contains(&settings.replicas) {
         format!("replicas is {}: use 1 to {MAX_REPLICAS}", settings.replicas)
-    } else if settings.ttl.is_some_and(|ttl| ttl < MIN_TTL || i64::try_from(ttl.as_nanos()).is_err()) {
+    } else if settings
+        .ttl
+        .is_some_and(|ttl| ttl < MIN_TTL || i64::try_from(ttl.as_nanos()).is_err())
+    {
         "ttl is out of range: use 100 ms to 292 years, or leave it out".to_owned()
-    } else if settings.max_bytes.is_some_and(|bytes| bytes == 0 || i64::try_from(bytes).is_err()) {
+    } else if settings
+        .max_bytes
+        .is_some_and(|bytes| bytes == 0 || i64::try_from(bytes).is_err())
+    {
         "max-bytes is out of range: use 1 or more, or leave it out".to_owned()
-    } else if settings.max_value_size.is_some_and(|bytes| bytes == 0 || i32::try_from(bytes).is_err()) {
-        format!("max-value-size is out of range: use 1 to {}, or leave it out", i32::MAX)
+    } else if settings
+        .max_value_size
+        .is_some_and(|bytes| bytes == 0 || i32::try_from(bytes).is_err())
+    {
+        format!(
+            "max-value-size is out of range: use 1 to {}, or leave it out",
+            i32::MAX
+        )
     } else {
         return Ok(());
     };
@@ -108,7 +120,10 @@ pub(super) fn apply(config: &mut Value, settings: &BucketSettings) {
 fn apply_max_value_size(config: &mut Value, bytes: Option<u32>) {
     match bytes {
         Some(bytes) => {
-            config["max_msg_size"] = bytes.saturating_add(HEADER_BYTES).min(i32::MAX as u32).into();
+            config["max_msg_size"] = bytes
+                .saturating_add(HEADER_BYTES)
+                .min(i32::MAX as u32)
+                .into();
             config["metadata"][MAX_VALUE_SIZE] = bytes.to_string().into();
         }
         None => {
@@ -140,8 +155,9 @@ impl Shape {
     /// `Invalid` where the stream is no bucket that values can be written to.
     pub(super) fn of(bucket: &str, config: &Value) -> Result<Self, Error> {
         let own = subjects(bucket);
-        let listens =
-            config["subjects"].as_array().is_some_and(|all| all.iter().any(|subject| *subject == own));
+        let listens = config["subjects"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|subject| *subject == own));
         let history = config["max_msgs_per_subject"].as_i64().unwrap_or(-1);
         if !listens || history < 1 {
             return Err(Error::Invalid(format!(
@@ -152,10 +168,17 @@ impl Shape {
         }
         Ok(Self {
             history,
-            ttl: config["max_age"].as_u64().filter(|age| *age > 0).map(Duration::from_nanos),
+            ttl: config["max_age"]
+                .as_u64()
+                .filter(|age| *age > 0)
+                .map(Duration::from_nanos),
             allows_ttl: config["allow_msg_ttl"] == true,
-            max_value_bytes: config["metadata"][MAX_VALUE_SIZE].as_str().and_then(|bytes| bytes.parse().ok()),
-            max_message_bytes: config["max_msg_size"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()),
+            max_value_bytes: config["metadata"][MAX_VALUE_SIZE]
+                .as_str()
+                .and_then(|bytes| bytes.parse().ok()),
+            max_message_bytes: config["max_msg_size"]
+                .as_u64()
+                .and_then(|bytes| usize::try_from(bytes).ok()),
         })
     }
 }
@@ -169,16 +192,66 @@ mod tests {
         let good = BucketSettings::default();
         assert_eq!(check("b", &good), Ok(()));
         for (settings, word) in [
-            (BucketSettings { history: 0, ..good.clone() }, "history"),
-            (BucketSettings { history: 65, ..good.clone() }, "history"),
-            (BucketSettings { replicas: 0, ..good.clone() }, "replicas"),
-            (BucketSettings { replicas: 6, ..good.clone() }, "replicas"),
-            (BucketSettings { ttl: Some(Duration::from_millis(99)), ..good.clone() }, "ttl"),
-            (BucketSettings { ttl: Some(Duration::MAX), ..good.clone() }, "ttl"),
-            (BucketSettings { max_bytes: Some(0), ..good.clone() }, "max-bytes"),
-            (BucketSettings { max_value_size: Some(u32::MAX), ..good.clone() }, "max-value-size"),
+            (
+                BucketSettings {
+                    history: 0,
+                    ..good.clone()
+                },
+                "history",
+            ),
+            (
+                BucketSettings {
+                    history: 65,
+                    ..good.clone()
+                },
+                "history",
+            ),
+            (
+                BucketSettings {
+                    replicas: 0,
+                    ..good.clone()
+                },
+                "replicas",
+            ),
+            (
+                BucketSettings {
+                    replicas: 6,
+                    ..good.clone()
+                },
+                "replicas",
+            ),
+            (
+                BucketSettings {
+                    ttl: Some(Duration::from_millis(99)),
+                    ..good.clone()
+                },
+                "ttl",
+            ),
+            (
+                BucketSettings {
+                    ttl: Some(Duration::MAX),
+                    ..good.clone()
+                },
+                "ttl",
+            ),
+            (
+                BucketSettings {
+                    max_bytes: Some(0),
+                    ..good.clone()
+                },
+                "max-bytes",
+            ),
+            (
+                BucketSettings {
+                    max_value_size: Some(u32::MAX),
+                    ..good.clone()
+                },
+                "max-value-size",
+            ),
         ] {
-            let Err(Error::Invalid(words)) = check("b", &settings) else { panic!("{word} was taken") };
+            let Err(Error::Invalid(words)) = check("b", &settings) else {
+                panic!("{word} was taken")
+            };
             assert!(words.contains("`b`") && words.contains(word), "{words}");
         }
         for name in ["", "a.b", "a b", "å", "*", &"x".repeat(MAX_NAME_BYTES + 1)] {
@@ -191,11 +264,23 @@ mod tests {
         let mut config = new_stream("b", &BucketSettings::default());
         config["placement"] = json!({ "cluster": "eu" });
         let ttl = Some(Duration::from_secs(60));
-        apply(&mut config, &BucketSettings { history: 5, ttl, ..BucketSettings::default() });
+        apply(
+            &mut config,
+            &BucketSettings {
+                history: 5,
+                ttl,
+                ..BucketSettings::default()
+            },
+        );
         assert_eq!(config["placement"]["cluster"], "eu");
         assert_eq!(config["duplicate_window"], nanos(Duration::from_secs(60)));
-        let shape =
-            Shape { history: 5, ttl, allows_ttl: true, max_value_bytes: None, max_message_bytes: None };
+        let shape = Shape {
+            history: 5,
+            ttl,
+            allows_ttl: true,
+            max_value_bytes: None,
+            max_message_bytes: None,
+        };
         assert_eq!(Shape::of("b", &config), Ok(shape));
     }
 

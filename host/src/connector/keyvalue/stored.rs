@@ -63,15 +63,26 @@ impl Stored {
     /// The entry, in a bucket whose values live for `bucket_ttl`.
     pub(super) fn into_entry(self, bucket_ttl: Option<Duration>) -> Entry {
         let bucket_expiry = bucket_ttl.map(|ttl| self.created.saturating_add(ttl::nanos(ttl)));
-        let expires = [self.own_expiry(), bucket_expiry].into_iter().flatten().min();
-        Entry { value: self.payload, revision: self.sequence, created: self.created, expires }
+        let expires = [self.own_expiry(), bucket_expiry]
+            .into_iter()
+            .flatten()
+            .min();
+        Entry {
+            value: self.payload,
+            revision: self.sequence,
+            created: self.created,
+            expires,
+        }
     }
 
     /// When the key's own TTL ends, in nanoseconds since the Unix epoch.
     pub(super) fn own_expiry(&self) -> Option<u64> {
         let ttl = ttl::parse(self.headers.get(NATS_MESSAGE_TTL)?.as_str())?;
         let by_ttl = self.created.saturating_add(ttl::nanos(ttl));
-        let exact = self.headers.get(EXPIRES).and_then(|header| header.as_str().parse().ok());
+        let exact = self
+            .headers
+            .get(EXPIRES)
+            .and_then(|header| header.as_str().parse().ok());
         Some(exact.map_or(by_ttl, |exact: u64| exact.min(by_ttl)))
     }
 }
@@ -79,7 +90,8 @@ impl Stored {
 /// Whether a message with these headers is a value. The server leaves markers of its own where it removes one.
 pub(super) fn is_value(headers: Option<&HeaderMap>) -> bool {
     let Some(headers) = headers else { return true };
-    let deleted =
-        headers.get(KV_OPERATION).is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"));
+    let deleted = headers
+        .get(KV_OPERATION)
+        .is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"));
     !deleted && headers.get(NATS_MARKER_REASON).is_none()
 }

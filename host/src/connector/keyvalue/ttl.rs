@@ -33,12 +33,16 @@ pub(super) fn parse(header: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(unit_at);
-        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
         nanos += number.parse::<f64>().ok()? * nanos_of(unit)?;
         rest = after;
     }
-    Duration::try_from_secs_f64((nanos / 1e9).floor()).ok().filter(|ttl| !ttl.is_zero())
+    Duration::try_from_secs_f64((nanos / 1e9).floor())
+        .ok()
+        .filter(|ttl| !ttl.is_zero())
 }
 
 fn nanos_of(unit: &str) -> Option<f64> {
@@ -60,7 +64,9 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 
 /// This host's clock, in nanoseconds since the Unix epoch.
 pub(super) fn now_nanos() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, nanos)
 }
 
 #[cfg(test)]
@@ -70,15 +76,32 @@ mod tests {
     #[test]
     fn a_ttl_is_rounded_up_to_whole_seconds() {
         for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (60_000, 60)] {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), Ok(seconds), "{millis} ms");
+            assert_eq!(
+                whole_seconds(Duration::from_millis(millis)),
+                Ok(seconds),
+                "{millis} ms"
+            );
         }
-        assert!(matches!(whole_seconds(Duration::MAX), Err(Error::Invalid(_))));
+        assert!(matches!(
+            whole_seconds(Duration::MAX),
+            Err(Error::Invalid(_))
+        ));
     }
 
     #[test]
     fn a_header_is_read_as_servers_read_it() {
-        for (header, seconds) in [("5", 5), ("5s", 5), ("1m0s", 60), ("1h30m1.5s", 5401), ("1500ms", 1)] {
-            assert_eq!(parse(header), Some(Duration::from_secs(seconds)), "{header}");
+        for (header, seconds) in [
+            ("5", 5),
+            ("5s", 5),
+            ("1m0s", 60),
+            ("1h30m1.5s", 5401),
+            ("1500ms", 1),
+        ] {
+            assert_eq!(
+                parse(header),
+                Some(Duration::from_secs(seconds)),
+                "{header}"
+            );
         }
         for header in ["never", "", "soon", "5x", "1ns"] {
             assert_eq!(parse(header), None, "{header}");

@@ -17,7 +17,9 @@ impl Bucket {
     /// # Errors
     /// `Invalid` where it is no `T`, and as [`Bucket::get`].
     pub async fn get_as<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let Some(value) = self.get(key).await? else { return Ok(None) };
+        let Some(value) = self.get(key).await? else {
+            return Ok(None);
+        };
         decode(self.serializer, &value, || format!("the value of '{key}'")).map(Some)
     }
 

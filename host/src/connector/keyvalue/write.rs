@@ -46,7 +46,8 @@ impl Bucket {
         decide: impl Fn(Option<&Stored>, Option<u64>) -> Result<Step<T>, Error>,
     ) -> Result<(T, Option<u64>), Error> {
         let subject = self.subject(key)?;
-        self.on_stream(|deadline| self.try_until(&subject, ttl, &decide, deadline)).await
+        self.on_stream(|deadline| self.try_until(&subject, ttl, &decide, deadline))
+            .await
     }
 
     async fn try_until<T>(
@@ -64,7 +65,9 @@ impl Bucket {
             let (value, terms, outcome) =
                 match decide(last.as_ref().filter(|last| last.is_value()), ttl_seconds)? {
                     Step::Leave(outcome) => return Ok((outcome, None)),
-                    Step::Write(value, terms, outcome) => (value, Terms { expected, ..terms }, outcome),
+                    Step::Write(value, terms, outcome) => {
+                        (value, Terms { expected, ..terms }, outcome)
+                    }
                 };
             match self.put(subject, value, terms, deadline).await {
                 Err(Error::Conflict) if rest(&mut pause, deadline).await => {}
@@ -87,15 +90,25 @@ impl Bucket {
     ) -> Result<u64, Error> {
         let headers = terms.headers();
         let shape = self.shared.shape(deadline).await?;
-        let for_values = shape.max_message_bytes.map(|bytes| bytes.saturating_sub(wire_bytes(&headers)));
-        if let Some(most) = [shape.max_value_bytes, for_values].into_iter().flatten().min()
+        let for_values = shape
+            .max_message_bytes
+            .map(|bytes| bytes.saturating_sub(wire_bytes(&headers)));
+        if let Some(most) = [shape.max_value_bytes, for_values]
+            .into_iter()
+            .flatten()
+            .min()
             && value.len() > most
         {
             return Err(Error::TooLarge(most as u64));
         }
         let headers = (!headers.is_empty()).then_some(headers);
         let within = self.api().ready(deadline).await?;
-        Ok(self.api().connection.store(subject.into(), headers, value, within).await?.sequence)
+        Ok(self
+            .api()
+            .connection
+            .store(subject.into(), headers, value, within)
+            .await?
+            .sequence)
     }
 
     /// A TTL as the server takes it.
@@ -122,7 +135,11 @@ impl Bucket {
                 shape.history
             )));
         }
-        if shape.allows_ttl { Ok(Some(seconds)) } else { Err(Error::Unsupported(self.why_no_ttl())) }
+        if shape.allows_ttl {
+            Ok(Some(seconds))
+        } else {
+            Err(Error::Unsupported(self.why_no_ttl()))
+        }
     }
 
     fn why_no_ttl(&self) -> String {
@@ -163,7 +180,8 @@ fn wire_bytes(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return 0;
     }
-    let field = |name: &str, value: &HeaderValue| name.len() + ": \r\n".len() + value.as_str().len();
+    let field =
+        |name: &str, value: &HeaderValue| name.len() + ": \r\n".len() + value.as_str().len();
     let fields = headers.iter().map(|(name, values)| -> usize {
         let name: &str = name.as_ref();
         values.iter().map(|value| field(name, value)).sum()
@@ -192,7 +210,9 @@ pub(super) fn sum(key: &str, last: Option<&Stored>, by: i64) -> Result<Step<i64>
     let live = last.filter(|_| left != Some(0));
     let from = live.map_or(Ok(0), |last| integer(key, &last.value()))?;
     let sum = from.checked_add(by).ok_or_else(|| {
-        Error::Invalid(format!("`{key}` is {from}: adding {by} would exceed what 64 bits hold"))
+        Error::Invalid(format!(
+            "`{key}` is {from}: adding {by} would exceed what 64 bits hold"
+        ))
     })?;
     let terms = match (live, left) {
         (Some(_), Some(left)) => Terms {
@@ -208,5 +228,9 @@ pub(super) fn sum(key: &str, last: Option<&Stored>, by: i64) -> Result<Step<i64>
 fn integer(key: &str, value: &[u8]) -> Result<i64, Error> {
     let text = std::str::from_utf8(value).ok();
     text.and_then(|text| text.trim().parse().ok())
-        .ok_or_else(|| Error::Invalid(format!("the value of `{key}` is no decimal integer of 64 bits")))
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "the value of `{key}` is no decimal integer of 64 bits"
+            ))
+        })
 }

@@ -17,6 +17,9 @@ struct Echo;
 
 impl Guest for Echo {
     fn handle(message: Message, _: Option<Delivery>) -> Result<Option<Reply>, Failure> {
-        Ok(Some(Reply { headers: Vec::new(), payload: message.payload }))
+        Ok(Some(Reply {
+            headers: Vec::new(),
+            payload: message.payload,
+        }))
     }
 }

@@ -24,7 +24,9 @@ pub(crate) fn run(step: Step) -> Outcome {
         Step::Env { name } => Ok(json!(std::env::var(name).ok())),
         Step::Read { path } => std::fs::read_to_string(path).map(Value::from).map_err(io),
         Step::Write { path, text } => std::fs::write(path, text).map(|()| Value::Null).map_err(io),
-        Step::Connect { address } => std::net::TcpStream::connect(address).map(|_| Value::Null).map_err(io),
+        Step::Connect { address } => std::net::TcpStream::connect(address)
+            .map(|_| Value::Null)
+            .map_err(io),
         Step::Print { stdout, stderr } => {
             println!("{stdout}");
             eprintln!("{stderr}");
@@ -34,9 +36,11 @@ pub(crate) fn run(step: Step) -> Outcome {
             std::thread::sleep(std::time::Duration::from_millis(ms));
             Ok(Value::Null)
         }
-        Step::Trap | Step::Spin | Step::Allocate { .. } | Step::Exit { .. } | Step::OpenMany { .. } => {
-            misbehave::run(step)
-        }
+        Step::Trap
+        | Step::Spin
+        | Step::Allocate { .. }
+        | Step::Exit { .. }
+        | Step::OpenMany { .. } => misbehave::run(step),
         step => keyvalue(step).map_err(error),
     }
 }
@@ -58,7 +62,13 @@ fn keyvalue(step: Step) -> Result<Value, Error> {
     let open = |name: &str| Bucket::open(Some(name));
     Ok(match step {
         Step::Open { bucket } => json!(Bucket::open(bucket.as_deref())?.name()),
-        Step::Create { bucket, history, ttl_ms, max_bytes, max_value_size } => {
+        Step::Create {
+            bucket,
+            history,
+            ttl_ms,
+            max_bytes,
+            max_value_size,
+        } => {
             let storage = Storage::Memory;
             let description = String::new();
             let config = BucketConfig {
@@ -74,17 +84,38 @@ fn keyvalue(step: Step) -> Result<Value, Error> {
         }
         Step::Get { bucket, key } => json!(open(&bucket)?.get(&key)?.map(text)),
         Step::GetEntry { bucket, key } => json!(open(&bucket)?.get_entry(&key)?.map(entry)),
-        Step::Set { bucket, key, value, ttl_ms } => {
+        Step::Set {
+            bucket,
+            key,
+            value,
+            ttl_ms,
+        } => {
             json!(open(&bucket)?.set(&key, value.as_bytes(), ttl_ms)?)
         }
-        Step::Add { bucket, key, value, ttl_ms } => {
+        Step::Add {
+            bucket,
+            key,
+            value,
+            ttl_ms,
+        } => {
             json!(open(&bucket)?.add(&key, value.as_bytes(), ttl_ms)?)
         }
-        Step::Replace { bucket, key, value } => json!(open(&bucket)?.replace(&key, value.as_bytes())?),
-        Step::Update { bucket, key, value, revision } => {
+        Step::Replace { bucket, key, value } => {
+            json!(open(&bucket)?.replace(&key, value.as_bytes())?)
+        }
+        Step::Update {
+            bucket,
+            key,
+            value,
+            revision,
+        } => {
             json!(open(&bucket)?.update(&key, value.as_bytes(), revision)?)
         }
-        Step::Expire { bucket, key, ttl_ms } => json!(open(&bucket)?.expire(&key, ttl_ms)?),
+        Step::Expire {
+            bucket,
+            key,
+            ttl_ms,
+        } => json!(open(&bucket)?.expire(&key, ttl_ms)?),
         Step::Increment { bucket, key, by } => json!(open(&bucket)?.increment(&key, by)?),
         Step::Delete { bucket, key } => json!(open(&bucket)?.delete(&key)?),
         Step::Keys { bucket, prefix } => {
@@ -94,7 +125,13 @@ fn keyvalue(step: Step) -> Result<Value, Error> {
         }
         Step::Count { bucket } => json!(open(&bucket)?.count()?),
         Step::History { bucket, key } => {
-            json!(open(&bucket)?.history(&key)?.into_iter().map(entry).collect::<Vec<_>>())
+            json!(
+                open(&bucket)?
+                    .history(&key)?
+                    .into_iter()
+                    .map(entry)
+                    .collect::<Vec<_>>()
+            )
         }
         Step::Flush { bucket } => json!(open(&bucket)?.flush()?),
         other => unreachable!("{other:?} is not about buckets"),
@@ -137,7 +174,10 @@ fn store_message(message: Message) -> Outcome {
 
 fn options(subscription: &Subscription) -> Option<pubsub::SubscribeOptions> {
     let (queue, ignore_prefix) = (subscription.queue.clone(), subscription.ignore_prefix);
-    Some(pubsub::SubscribeOptions { queue, ignore_prefix })
+    Some(pubsub::SubscribeOptions {
+        queue,
+        ignore_prefix,
+    })
 }
 
 fn told(result: Result<(), Error>) -> Outcome {

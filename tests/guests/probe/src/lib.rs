@@ -52,7 +52,10 @@ impl handler::Guest for Probe {
             Step::Silence => Ok(None),
             Step::Retry { reason, after } => Err(Failure::Retry(Retry { reason, after })),
             Step::Reject { reason } => Err(Failure::Reject(reason)),
-            Step::Reply { headers, text } => Ok(Some(Reply { headers, payload: text.into_bytes() })),
+            Step::Reply { headers, text } => Ok(Some(Reply {
+                headers,
+                payload: text.into_bytes(),
+            })),
             Step::Describe => Ok(answer(Ok(describe(&message, delivery.is_some())))),
             step => Ok(answer(calls::run(step))),
         }
@@ -73,7 +76,9 @@ impl lifecycle::Guest for Probe {
 
 /// Runs the steps under a key of the configuration.
 fn steps(key: &str) -> Result<(), String> {
-    let Some(steps) = calls::config(key)? else { return Ok(()) };
+    let Some(steps) = calls::config(key)? else {
+        return Ok(());
+    };
     let steps: Vec<Step> = serde_json::from_str(&steps).map_err(|error| error.to_string())?;
     for step in steps {
         calls::run(step).map_err(|error| error.to_string())?;
@@ -92,5 +97,8 @@ fn describe(message: &Message, has_delivery: bool) -> Value {
 }
 
 fn answer(result: Result<Value, Value>) -> Option<Reply> {
-    Some(Reply { headers: Vec::new(), payload: calls::said(result).to_string().into_bytes() })
+    Some(Reply {
+        headers: Vec::new(),
+        payload: calls::said(result).to_string().into_bytes(),
+    })
 }

@@ -163,7 +163,8 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn payload(&self) -> Vec<u8> {
-        self.bytes.map_or_else(|| self.text.clone().into_bytes(), |count| vec![0; count])
+        self.bytes
+            .map_or_else(|| self.text.clone().into_bytes(), |count| vec![0; count])
     }
 }
 

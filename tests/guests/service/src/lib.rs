@@ -68,7 +68,10 @@ impl Lifecycle for Service {
 #[wharf_guest::handler]
 fn handle(job: Job, message: &Message) -> Result<Option<Reply>> {
     let reply = match job {
-        Job::Double { order } => Reply::new(&Order { price: order.price * 2.0, ..order })?,
+        Job::Double { order } => Reply::new(&Order {
+            price: order.price * 2.0,
+            ..order
+        })?,
         Job::Keep { key, order } => Reply::new(&keep(&key, &order)?)?,
         Job::Count { key } => Reply::new(&count(&key)?)?,
         Job::Ask { subject, order } => Reply::new(&ask(&subject, &order)?)?,
@@ -104,11 +107,20 @@ struct Kept {
 }
 
 fn keep(key: &str, order: &Order) -> Result<Kept, CallError> {
-    let bucket = kv::create("orders", &kv::BucketConfig { history: 5, ..kv::BucketConfig::default() })?;
+    let bucket = kv::create(
+        "orders",
+        &kv::BucketConfig {
+            history: 5,
+            ..kv::BucketConfig::default()
+        },
+    )?;
     let replaced_nothing = bucket.replace(key, order)?.is_none();
     let revision = bucket.add(key, order)?;
     let added_twice = bucket.add(key, order) != Err(CallError::Conflict);
-    let dearer = Order { price: order.price + 1.0, ..order.clone() };
+    let dearer = Order {
+        price: order.price + 1.0,
+        ..order.clone()
+    };
     bucket.update(key, &dearer, revision)?;
     let updated_twice = bucket.update(key, order, revision) != Err(CallError::Conflict);
     let unchanged = !bucket.modify(key, |_: Option<Order>| None::<Order>)?;
@@ -125,7 +137,11 @@ fn keep(key: &str, order: &Order) -> Result<Kept, CallError> {
         unchanged,
         expires,
         value: bucket.get(key)?,
-        prices: bucket.history::<Order>(key)?.into_iter().map(|entry| entry.value.price).collect(),
+        prices: bucket
+            .history::<Order>(key)?
+            .into_iter()
+            .map(|entry| entry.value.price)
+            .collect(),
         keys: bucket.keys()?,
         gone: brief.get(key)?,
     })
@@ -151,7 +167,11 @@ enum Said {
 }
 
 fn ask(subject: &str, order: &Order) -> Result<Said, CallError> {
-    match Request::to(subject).timeout(Duration::from_secs(20)).header("x-asks", "service").send(order) {
+    match Request::to(subject)
+        .timeout(Duration::from_secs(20))
+        .header("x-asks", "service")
+        .send(order)
+    {
         Ok(order) => Ok(Said::Order(order)),
         Err(CallError::Service { code, message }) => Ok(Said::No { code, message }),
         Err(error) => Err(error),
@@ -163,5 +183,7 @@ fn announce(order: &Order) -> Result<(), CallError> {
     publish("out.json", &Json(order))?;
     publish("out.msgpack", &Msgpack(order))?;
     publish_raw("out.raw", &order.item)?;
-    Publish::to("out.header").header("x-item", &order.item).send(order)
+    Publish::to("out.header")
+        .header("x-item", &order.item)
+        .send(order)
 }

@@ -13,7 +13,9 @@ pub(crate) fn used(pid: u32) -> Result<Option<Duration>> {
     }
     let file = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
-    ticks(&text).map(|ticks| Some(TICK * ticks)).with_context(|| format!("cannot understand {file}"))
+    ticks(&text)
+        .map(|ticks| Some(TICK * ticks))
+        .with_context(|| format!("cannot understand {file}"))
 }
 
 /// Fields 14 and 15. The second is the program's name in parentheses, which may have anything in it.

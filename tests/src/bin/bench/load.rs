@@ -26,13 +26,25 @@ struct Line<'a> {
 }
 
 /// Measures throughput for `duration`, then the time of a round trip for a third of it.
-pub(crate) async fn measure(client: &Client, kind: Kind, pid: u32, duration: Duration) -> Result<Figure> {
+pub(crate) async fn measure(
+    client: &Client,
+    kind: Kind,
+    pid: u32,
+    duration: Duration,
+) -> Result<Figure> {
     let inbox: Subject = client.new_inbox().into();
     let replies = client.subscribe(inbox.clone()).await?;
-    let mut line = Line { client, subject: kind.subject().into(), inbox, replies };
+    let mut line = Line {
+        client,
+        subject: kind.subject().into(),
+        inbox,
+        replies,
+    };
     let before = cpu::used(pid)?;
     let (messages, took) = line.flood(duration).await?;
-    let used = cpu::used(pid)?.zip(before).map(|(after, before)| after - before);
+    let used = cpu::used(pid)?
+        .zip(before)
+        .map(|(after, before)| after - before);
     let times = line.one_at_a_time(duration / 3).await?;
     line.replies.unsubscribe().await?;
     let micros = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64() * 1e6;
@@ -84,11 +96,16 @@ impl Line<'_> {
 
     async fn send(&self) -> Result<()> {
         let (subject, inbox) = (self.subject.clone(), self.inbox.clone());
-        Ok(self.client.publish_with_reply(subject, inbox, PAYLOAD).await?)
+        Ok(self
+            .client
+            .publish_with_reply(subject, inbox, PAYLOAD)
+            .await?)
     }
 
     async fn receive(&mut self) -> Result<()> {
-        let reply = tokio::time::timeout(LOST, self.replies.next()).await.context("a reply was lost")?;
+        let reply = tokio::time::timeout(LOST, self.replies.next())
+            .await
+            .context("a reply was lost")?;
         let reply = reply.context("the connection was lost")?;
         anyhow::ensure!(reply.payload == PAYLOAD, "no echo: {reply:?}");
         Ok(())

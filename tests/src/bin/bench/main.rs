@@ -38,7 +38,12 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [native::FLAG, url] => native::serve(url).await,
         [.., "--help" | "-h"] => {
             print!("{HELP}");
@@ -50,7 +55,9 @@ async fn run() -> Result<()> {
 
 async fn bench(arguments: Arguments) -> Result<()> {
     if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build, and its figures say nothing: use `cargo xtask bench`");
+        eprintln!(
+            "warning: this is a debug build, and its figures say nothing: use `cargo xtask bench`"
+        );
     }
     let folder = tempfile::tempdir()?;
     let mut server = TestServer::start("").await?;
@@ -66,21 +73,38 @@ async fn bench(arguments: Arguments) -> Result<()> {
     native.stop().await?;
     server.stop().await?;
     let figures = figures?;
-    ensure!(status.success(), "the host ended with {status}. It wrote:\n{log}");
-    if arguments.json { report::json(&figures) } else { report::table(&figures) }
+    ensure!(
+        status.success(),
+        "the host ended with {status}. It wrote:\n{log}"
+    );
+    if arguments.json {
+        report::json(&figures)
+    } else {
+        report::table(&figures)
+    }
 }
 
 /// Lets each handler take its turn in every round, so that what disturbs the machine disturbs all of them.
 async fn measure(arguments: &Arguments, url: &str, native: u32, host: u32) -> Result<Vec<Figure>> {
     let client = async_nats::connect(url).await?;
-    let handlers = [(Kind::Native, native), (Kind::Reused, host), (Kind::Fresh, host)];
+    let handlers = [
+        (Kind::Native, native),
+        (Kind::Reused, host),
+        (Kind::Fresh, host),
+    ];
     let mut figures = Vec::new();
     for round in 0..=arguments.rounds {
         for (kind, pid) in handlers {
             // The first round only warms up: caches, pools, the server's routes.
-            let duration = if round == 0 { Duration::from_millis(200) } else { arguments.duration };
+            let duration = if round == 0 {
+                Duration::from_millis(200)
+            } else {
+                arguments.duration
+            };
             eprintln!("round {round} of {}: {}", arguments.rounds, kind.name());
-            let figure = load::measure(&client, kind, pid, duration).await.with_context(|| kind.name())?;
+            let figure = load::measure(&client, kind, pid, duration)
+                .await
+                .with_context(|| kind.name())?;
             if round > 0 {
                 figures.push(figure);
             }
@@ -114,11 +138,19 @@ struct Arguments {
 
 impl Arguments {
     fn read(arguments: Vec<String>) -> Result<Self> {
-        let mut read =
-            Self { guest: PathBuf::new(), duration: Duration::from_secs(3), rounds: 3, json: false };
+        let mut read = Self {
+            guest: PathBuf::new(),
+            duration: Duration::from_secs(3),
+            rounds: 3,
+            json: false,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().with_context(|| format!("{argument} takes a value"));
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} takes a value"))
+            };
             match argument.as_str() {
                 "--guest" => read.guest = value()?.into(),
                 "--seconds" => read.duration = Duration::from_secs(number(&value()?)?.into()),
@@ -127,13 +159,18 @@ impl Arguments {
                 _ => bail!("unknown argument `{argument}`; `cargo xtask bench --help` lists them"),
             }
         }
-        ensure!(read.guest.is_file(), "no component to measure: `cargo xtask bench` names it");
+        ensure!(
+            read.guest.is_file(),
+            "no component to measure: `cargo xtask bench` names it"
+        );
         Ok(read)
     }
 }
 
 fn number(text: &str) -> Result<u32> {
-    let number: u32 = text.parse().with_context(|| format!("`{text}` is no number"))?;
+    let number: u32 = text
+        .parse()
+        .with_context(|| format!("`{text}` is no number"))?;
     ensure!((1..=60).contains(&number), "{number} is not from 1 to 60");
     Ok(number)
 }

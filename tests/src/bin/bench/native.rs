@@ -46,7 +46,11 @@ pub(crate) struct Handler(Child);
 impl Handler {
     pub(crate) async fn start(url: &str) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([FLAG, url]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .args([FLAG, url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         let mut said = [0; READY.len()];
         child

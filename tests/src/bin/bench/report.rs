@@ -59,8 +59,12 @@ pub(crate) struct Figure {
 pub(crate) fn medians(rounds: &[Figure]) -> Vec<Figure> {
     let of = |kind| {
         let rounds: Vec<_> = rounds.iter().filter(|figure| figure.kind == kind).collect();
-        let column = |value: fn(&Figure) -> f64| median(rounds.iter().map(|figure| value(figure)).collect());
-        let cpu = rounds.iter().filter_map(|figure| figure.cpu_micros_per_message).collect::<Vec<_>>();
+        let column =
+            |value: fn(&Figure) -> f64| median(rounds.iter().map(|figure| value(figure)).collect());
+        let cpu = rounds
+            .iter()
+            .filter_map(|figure| figure.cpu_micros_per_message)
+            .collect::<Vec<_>>();
         Figure {
             kind,
             messages_per_second: column(|figure| figure.messages_per_second),
@@ -83,9 +87,16 @@ pub(crate) fn table(figures: &[Figure]) -> Result<()> {
         "128 bytes, 256 in flight", "messages/s", "CPU µs/message", "p50 µs", "p99 µs"
     );
     for figure in figures {
-        let cpu =
-            figure.cpu_micros_per_message.map_or_else(|| "unknown".to_owned(), |cpu| format!("{cpu:.2}"));
-        let Figure { kind, messages_per_second, p50_micros, p99_micros, .. } = figure;
+        let cpu = figure
+            .cpu_micros_per_message
+            .map_or_else(|| "unknown".to_owned(), |cpu| format!("{cpu:.2}"));
+        let Figure {
+            kind,
+            messages_per_second,
+            p50_micros,
+            p99_micros,
+            ..
+        } = figure;
         println!(
             "{:<30} {messages_per_second:>11.0} {cpu:>16} {p50_micros:>9.0} {p99_micros:>9.0}",
             kind.name()
@@ -107,6 +118,9 @@ pub(crate) fn json(figures: &[Figure]) -> Result<()> {
         });
         (figure.kind.key().to_owned(), value)
     });
-    println!("{}", serde_json::to_string_pretty(&figures.collect::<serde_json::Map<_, _>>())?);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&figures.collect::<serde_json::Map<_, _>>())?
+    );
     Ok(())
 }
