@@ -14,7 +14,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::locked;
-use crate::Error;
+use crate::error::Error;
 
 /// How long to wait when the client's queue has no room for a command.
 const RETRY: Duration = Duration::from_millis(5);

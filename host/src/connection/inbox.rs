@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::sync::oneshot;
 
 use super::locked;
-use crate::Error;
+use crate::error::Error;
 
 /// Requests that may wait at once, over all guests. Well above what they may have in flight.
 const MAX_WAITING: usize = 65_536;

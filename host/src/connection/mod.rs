@@ -33,10 +33,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::Error;
 use crate::config::{
     ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject,
 };
+use crate::error::Error;
 
 pub use error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A stream has stored a message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::Plan;
 use super::shared::Shared;
 use super::{ConnectError, locked};
-use crate::Error;
+use crate::error::Error;
 
 /// The way to the thread. Dropping it ends the thread.
 #[derive(Debug)]

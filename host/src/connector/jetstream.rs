@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Connector, typed};
-use crate::Error;
 use crate::connection::StoreAck;
+use crate::error::Error;
 
 /// How long a message lives: whole seconds.
 const NATS_TTL: &str = "Nats-TTL";

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::Error;
 use crate::config::{BucketSettings, ConnectionSettings, Serializer};
 use crate::connection::{ConnectError, Connection, ConnectionCounters, ConnectionState, Stopper};
+use crate::error::Error;
 
 pub use jetstream::StoreOptions;
 use keyvalue::Buckets;

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Connector, typed};
-use crate::Error;
 use crate::connection::{Inbound, Stopper, locked};
+use crate::error::Error;
 
 /// How a service tells that it failed.
 const SERVICE_ERROR: &str = "Nats-Service-Error";

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::config::Serializer;
+use crate::error::Error;
 
 /// Writes a value.
 pub(crate) fn encode<T: Serialize + ?Sized>(

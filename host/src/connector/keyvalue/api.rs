@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::settings::{stream_name, subjects};
 use super::stored::Stored;
-use crate::Error;
 use crate::connection::{Connection, ConnectionState};
+use crate::error::Error;
 
 /// A listing's consumer that is not asked for anything for so long is forgotten: nobody listens any more.
 const SCAN_IDLE: Duration = Duration::from_secs(30);

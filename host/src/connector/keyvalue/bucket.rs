@@ -10,8 +10,8 @@ use super::buckets::Shared;
 use super::stored::{Entry, Stored};
 use super::write::{SHORTEST_PAUSE, Step, Terms, rest};
 use super::{TIME_ALLOWED, key, scan};
-use crate::Error;
 use crate::config::Serializer;
+use crate::error::Error;
 
 /// A bucket: values by key, kept by the server.
 ///

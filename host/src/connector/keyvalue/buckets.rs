@@ -8,9 +8,9 @@ use super::TIME_ALLOWED;
 use super::api::{Api, Created};
 use super::bucket::Bucket;
 use super::settings::{self, Shape};
-use crate::Error;
 use crate::config::BucketSettings;
 use crate::connection::{Connection, locked};
+use crate::error::Error;
 
 /// Somebody else may change a bucket's settings: what is known of them is asked again after so long.
 const SHAPE_IS_FRESH_FOR: Duration = Duration::from_secs(10);

@@ -10,8 +10,8 @@
 use std::fmt::Write as _;
 
 use super::settings::MAX_NAME_BYTES;
-use crate::Error;
 use crate::config::MAX_SUBJECT_BYTES;
+use crate::error::Error;
 
 /// Bytes that a key may take on the wire: with the longest name of a bucket before it, it still makes a subject.
 const MAX_WIRE_BYTES: usize = MAX_SUBJECT_BYTES - "$KV..".len() - MAX_NAME_BYTES;

@@ -25,8 +25,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Connector;
-use crate::Error;
 use crate::config::BucketSettings;
+use crate::error::Error;
 
 pub use bucket::Bucket;
 pub(crate) use buckets::Buckets;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::api::Api;
 use super::write::{SHORTEST_PAUSE, rest};
 use super::{TIME_ALLOWED, key, stored};
-use crate::Error;
+use crate::error::Error;
 
 /// Well below what a subscription holds before it drops messages.
 const PAGE: u64 = 4096;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ttl::nanos;
-use crate::Error;
 use crate::config::{BucketSettings, Storage};
+use crate::error::Error;
 
 const MAX_HISTORY: u8 = 64;
 const MAX_REPLICAS: u8 = 5;

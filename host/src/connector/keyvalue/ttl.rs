@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::Error;
 use crate::connector::jetstream::ttl_seconds;
+use crate::error::Error;
 
 /// Servers count in nanoseconds in 64 bits; a hundred years stay well within.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::bucket::Bucket;
-use crate::Error;
 use crate::connector::typed::{decode, encode};
+use crate::error::Error;
 
 /// Like the functions of the same names without `_as`, with values instead of bytes.
 impl Bucket {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::stored::{EXPIRES, KV_OPERATION, Stored};
 use super::ttl;
-use crate::Error;
+use crate::error::Error;
 
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(128);
