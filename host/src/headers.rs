@@ -3,7 +3,7 @@
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
-use crate::policy::is_reserved_header;
+use crate::protocol::reserved::is_reserved_header;
 use crate::trace::{TraceHeaders, is_trace_header};
 
 /// Headers as they travel. Those by which the server takes orders are left out, so that a guest can pass on the headers

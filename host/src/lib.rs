@@ -8,6 +8,7 @@
 //! and `policy` (whether they may).
 
 pub mod admin;
+mod component;
 pub mod config;
 mod connection;
 mod connector;
@@ -18,16 +19,18 @@ mod headers;
 mod host;
 mod http;
 mod imports;
+mod lock;
 mod message;
 mod metrics;
-mod objects;
 mod policy;
+mod protocol;
 mod queue;
 mod server;
 mod trace;
 mod trial;
 mod trigger;
 
+pub use component::{ComponentChanges, FetchError};
 pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
 pub use connector::{
     Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription,
@@ -35,8 +38,8 @@ pub use connector::{
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{
-    Applied, CanaryInfo, ChangeError, ComponentChanges, DrainReport, GuestError, GuestInfo, Host,
-    HostBuilder, StartError,
+    Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, Host, HostBuilder,
+    StartError,
 };
 pub use metrics::GuestStats;
 pub use server::{Server, ServerError};

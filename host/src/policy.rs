@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
+use crate::protocol::reserved::is_reserved;
+use crate::protocol::subject::{Pattern, on_wire};
 
 /// What one guest may do.
 #[derive(Debug)]
@@ -86,14 +88,14 @@ impl Policy {
             .clone()
             .unwrap_or_else(|| host_prefix.to_owned());
         let patterns = |grants: &[SubjectGrant]| {
-            let on_wire = |grant: &SubjectGrant| {
-                Pattern(if grant.ignore_prefix {
+            let pattern = |grant: &SubjectGrant| {
+                Pattern::new(if grant.ignore_prefix {
                     grant.subject.clone()
                 } else {
-                    format!("{prefix}{}", grant.subject)
+                    on_wire(&prefix, &grant.subject)
                 })
             };
-            grants.iter().map(on_wire).collect()
+            grants.iter().map(pattern).collect()
         };
         Self {
             guest: guest.to_owned(),
@@ -175,61 +177,6 @@ impl Policy {
     }
 }
 
-/// Subjects on which the server, its key/value buckets, request inboxes and hosts' operators live. Whoever may publish
-/// there may do all that the host's own connection may.
-pub(crate) fn is_reserved(subject: &str) -> bool {
-    takes_orders(subject) || is_at_or_below("_INBOX", subject)
-}
-
-/// Subjects on which the server, or a host, does what it is told. No answer may go there, whoever asked for it.
-pub(crate) fn takes_orders(subject: &str) -> bool {
-    subject.starts_with('$') || is_at_or_below(crate::admin::ROOT, subject)
-}
-
-fn is_at_or_below(root: &str, subject: &str) -> bool {
-    subject
-        .strip_prefix(root)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Headers by which the server takes orders: a guest may not set them. The two of a service's error answer are only
-/// information for the one who asked.
-/// <https://docs.nats.io/nats-concepts/jetstream/headers>
-pub(crate) fn is_reserved_header(name: &str) -> bool {
-    const SERVICE_ERROR: [&str; 2] = ["Nats-Service-Error", "Nats-Service-Error-Code"];
-    if SERVICE_ERROR
-        .iter()
-        .any(|allowed| name.eq_ignore_ascii_case(allowed))
-    {
-        return false;
-    }
-    let begins = name
-        .get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case("Nats-"));
-    begins || name.eq_ignore_ascii_case("KV-Operation")
-}
-
-/// A subject with wildcards: `*` stands for one token, a last `>` for one or more.
-#[derive(Debug, PartialEq, Eq)]
-struct Pattern(String);
-
-impl Pattern {
-    /// Does it cover all subjects that the other one stands for? The other one may have wildcards, too.
-    fn covers(&self, other: &str) -> bool {
-        let mut theirs = other.split('.');
-        for ours in self.0.split('.') {
-            match (ours, theirs.next()) {
-                (">", Some(_)) => return true,
-                (_, None | Some(">")) => return false,
-                ("*", Some(_)) => {}
-                (ours, Some(token)) if ours == token => {}
-                _ => return false,
-            }
-        }
-        theirs.next().is_none()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,24 +186,6 @@ mod tests {
         settings.prefix = prefix.map(str::to_owned);
         settings.publish = publish;
         Policy::new("g", &settings, "host.")
-    }
-
-    #[test]
-    fn a_pattern_covers_what_it_stands_for_and_no_more() {
-        let covers = |pattern: &str, subject: &str| Pattern(pattern.to_owned()).covers(subject);
-        assert!(covers("a.b", "a.b"));
-        assert!(!covers("a.b", "a.b.c"));
-        assert!(!covers("a.b.c", "a.b"));
-        assert!(covers("a.*", "a.b"));
-        assert!(covers("a.*", "a.*"));
-        assert!(!covers("a.*", "a.b.c"));
-        assert!(!covers("a.*", "a.>"));
-        assert!(covers("a.>", "a.b.c"));
-        assert!(covers("a.>", "a.>"));
-        assert!(covers("a.>", "a.*.c"));
-        assert!(!covers("a.>", "a"));
-        assert!(!covers("a.b", "a.*"));
-        assert!(covers(">", "a"));
     }
 
     #[test]
@@ -343,28 +272,5 @@ mod tests {
                 .check(Action::Publish, "a.wharf.admin.b")
                 .is_ok()
         );
-    }
-
-    #[test]
-    fn headers_that_give_orders_to_the_server_are_reserved() {
-        for name in [
-            "Nats-Msg-Id",
-            "nats-rollup",
-            "NATS-TTL",
-            "KV-Operation",
-            "kv-operation",
-        ] {
-            assert!(is_reserved_header(name), "{name}");
-        }
-        for name in [
-            "Nats-Service-Error",
-            "nats-service-error-code",
-            "Content-Type",
-            "Nats",
-            "traceparent",
-            "é-é-é",
-        ] {
-            assert!(!is_reserved_header(name), "{name}");
-        }
     }
 }

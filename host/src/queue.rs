@@ -6,11 +6,13 @@
 mod share;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use self::share::Share;
+
+use crate::lock::locked;
 
 /// A queue with many writers and many readers that takes no more than it was made for.
 pub(crate) struct Queue<T> {
@@ -227,8 +229,7 @@ impl<T> Queue<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing that can panic happens under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whether a version on trial fails too often. Counts, and knows nothing of messages or guests.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+
+use crate::lock::locked;
 
 /// A trial, from its first message to its end.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl Trial {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // It is whole at any time.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

@@ -39,11 +39,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
+
 /// The name of the micro service that every host is.
 pub const SERVICE: &str = "wharf";
 
 /// What the subjects of all hosts' administration begin with.
-pub const ROOT: &str = "wharf.admin";
+pub const ROOT: &str = crate::protocol::reserved::ADMIN_ROOT;
 
 /// What a host can be told.
 pub const VERBS: [&str; 8] = [

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use wharf::Connector;
-use wharf::admin::{Refused, SERVICE, subject};
+use wharf::admin::{Refused, SERVICE, SERVICE_ERROR_CODE, subject};
 
 use super::args::AskingArgs;
 use super::exit::Failure;
@@ -177,7 +177,7 @@ impl Hosts {
         let is_refused = reply
             .headers
             .as_ref()
-            .is_some_and(|all| all.get("Nats-Service-Error-Code").is_some());
+            .is_some_and(|all| all.get(SERVICE_ERROR_CODE).is_some());
         if is_refused {
             let refused: Refused =
                 serde_json::from_slice(&reply.payload).context("the answer cannot be read")?;

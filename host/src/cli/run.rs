@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf::config::{Config, redact_server};
-use wharf::{DrainReport, GuestError, Host, LoadError, StartError};
+use wharf::{DrainReport, FetchError, GuestError, Host, LoadError, StartError};
 
 use super::args::{LogFormat, RunArgs};
 use super::exit::{Exit, Failure};
@@ -123,7 +123,7 @@ impl Running {
 /// Whether the settings name a component that is none, or no guest.
 fn is_no_guest(error: &GuestError) -> bool {
     match error {
-        GuestError::Load(error) => !matches!(error, LoadError::Fetch { .. }),
+        GuestError::Load(error) => !matches!(error, LoadError::Fetch(FetchError::Server { .. })),
         GuestError::Canary(error) => is_no_guest(error),
         _ => false,
     }

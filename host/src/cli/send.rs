@@ -14,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf::Connector;
+use wharf::admin::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use wharf::config::parse_subject;
 
 use super::args::SendArgs;
@@ -22,10 +23,6 @@ use super::{output, sources};
 
 /// The most that any server can be told to take.
 const MOST_BYTES: u64 = 64 << 20;
-
-/// How a service says in a reply's headers that it failed.
-const SERVICE_ERROR: &str = "Nats-Service-Error";
-const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 
 /// Sends.
 pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use super::parse;
 use super::value::{Name, Value};
 use super::{BucketSettings, Storage};
-
-/// The server takes no shorter life for a bucket's values.
-const SHORTEST_TTL: Duration = Duration::from_millis(100);
+use crate::protocol::bucket::{
+    MAX_BUCKET_BYTES, MAX_HISTORY, MAX_REPLICAS, MAX_VALUE_BYTES, MIN_TTL, check_name,
+};
 
 /// Reads the settings of a bucket that the host creates.
 pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, BucketSettings)> {
-    let name = name.checked(|text| parse::bucket_name(text).map(drop));
+    let name = name.checked(check_name);
     let table = value.table()?;
     let default = BucketSettings::default();
     let settings = BucketSettings {
@@ -21,12 +20,12 @@ pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, Bucket
             .unwrap_or_default(),
         history: table
             .get("history")
-            .and_then(|v| v.number(1, 64))
+            .and_then(|v| v.number(1, MAX_HISTORY.into()))
             .unwrap_or(default.history),
         ttl: table.get("ttl").and_then(ttl),
         replicas: table
             .get("replicas")
-            .and_then(|v| v.number(1, 5))
+            .and_then(|v| v.number(1, MAX_REPLICAS.into()))
             .unwrap_or(default.replicas),
         storage: table
             .get("storage")
@@ -34,10 +33,10 @@ pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, Bucket
             .unwrap_or(default.storage),
         max_bytes: table
             .get("max_bytes")
-            .and_then(|v| v.bytes(i64::MAX as u64)),
+            .and_then(|v| v.bytes(MAX_BUCKET_BYTES)),
         max_value_size: table
             .get("max_value_size")
-            .and_then(|v| v.bytes(i32::MAX as u64))
+            .and_then(|v| v.bytes(MAX_VALUE_BYTES.into()))
             .and_then(|bytes| u32::try_from(bytes).ok()),
     };
     table.end();
@@ -46,7 +45,7 @@ pub(super) fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, Bucket
 
 fn ttl(value: Value<'_>) -> Option<Duration> {
     let ttl = value.duration()?;
-    if ttl < SHORTEST_TTL {
+    if ttl < MIN_TTL {
         return value.refuse(format!(
             "{:?} is shorter than the 100ms that a server takes at least",
             value.written()

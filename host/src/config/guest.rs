@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::canary::canary;
 use super::parse::{self, check_guest_name, guest_subject};
-use super::subject;
 use super::value::{Name, Table, Value};
 use super::{
     BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Place,
     Serializer, SubjectGrant, SubscriptionSettings,
 };
+use crate::protocol::bucket::check_name;
+use crate::protocol::subject;
 
 /// A guest, and where its components are named.
 pub(super) struct Written {
@@ -178,10 +179,7 @@ fn bucket(name: Name<'_>, value: Value<'_>) -> Option<(String, BucketAccess)> {
         ("read", BucketAccess::Read),
         ("read-write", BucketAccess::ReadWrite),
     ]);
-    Some((
-        name.checked(|text| parse::bucket_name(text).map(drop))?,
-        access?,
-    ))
+    Some((name.checked(check_name)?, access?))
 }
 
 fn config_entry(name: Name<'_>, value: Value<'_>) -> Option<(String, String)> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::problem::{Place, Problems};
 use super::server_url::parse_servers;
-use super::subject;
 use super::value::{Table, Value};
 use super::{Auth, ConnectionSettings, Secret, TlsSettings, parse};
+use crate::protocol::subject;
 
 /// A setting and where it was written.
 #[derive(Debug, Clone)]

@@ -5,7 +5,6 @@
 
 mod bucket;
 mod canary;
-mod component;
 mod expand;
 mod file;
 mod guest;
@@ -15,28 +14,25 @@ mod problem;
 mod server_url;
 mod settings;
 mod settings_file;
-mod subject;
 mod value;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub use crate::component::{ComponentSource, parse_object};
 pub use canary::{CanarySettings, Ratio};
-pub use component::{ComponentSource, parse_object};
+#[allow(unused_imports, reason = "the rooms that are being built use them")]
+use layer::Layer;
 pub(crate) use parse::check_otlp_endpoint;
 pub use parse::{
     parse_bucket_grant, parse_duration, parse_grant, parse_guest_name, parse_host_name,
     parse_queue, parse_subject, parse_subscription,
 };
+use problem::Problems;
 pub use problem::{ConfigErrors, Place, Problem};
 pub use server_url::{parse_servers, redact_server};
 pub use settings::*;
-#[allow(unused_imports, reason = "the rooms that are being built use them")]
-pub(crate) use subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
-
-use layer::Layer;
-use problem::Problems;
 
 /// Everything that a host is told. [`Config::load`] reads it from files and the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

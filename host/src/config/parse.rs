@@ -5,54 +5,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::subject;
 use super::{BucketAccess, SubjectGrant, SubscriptionSettings};
+use crate::protocol::duration::parse_go_duration;
+use crate::protocol::{bucket, subject};
 
 /// Longer durations are typing errors, and clocks overflow with them.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A duration of more than nothing, as Go or as people write it: `2s`, `1m30s`, `1.5h`, `2days 4h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let found = go_duration(text).or_else(|| humantime::parse_duration(text).ok());
+    let found = parse_go_duration(text).or_else(|| humantime::parse_duration(text).ok());
     match found {
         None => Err("is not a duration such as \"500ms\", \"2s\" or \"1m30s\"".to_owned()),
         Some(Duration::ZERO) => Err("is no time at all; it must be more than 0".to_owned()),
         Some(found) if found > LONGEST => Err("is longer than 100 years".to_owned()),
         Some(found) => Ok(found),
     }
-}
-
-/// What Go's `time.ParseDuration` takes, without signs.
-fn go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let (number, after) = split(rest, |c| c.is_ascii_digit() || c == '.');
-        let (unit, after) = split(after, |c| !c.is_ascii_digit() && c != '.');
-        seconds += number.parse::<f64>().ok()? * go_unit(unit)?;
-        rest = after;
-    }
-    if text.is_empty() {
-        None
-    } else {
-        Duration::try_from_secs_f64(seconds).ok()
-    }
-}
-
-fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
-}
-
-fn go_unit(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1e-9,
-        "us" | "µs" | "μs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    })
 }
 
 /// A number of bytes: `65536`, `64KiB`, `1.5GiB`.
@@ -90,11 +58,7 @@ pub(super) fn max_reconnect(text: &str) -> Result<Option<u32>, String> {
 
 /// A bucket's name.
 pub(super) fn bucket_name(text: &str) -> Result<String, String> {
-    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if text.is_empty() || !text.chars().all(safe) {
-        return Err("is not a bucket's name: letters, digits, `-` and `_`".to_owned());
-    }
-    Ok(text.to_owned())
+    bucket::check_name(text).map(|()| text.to_owned())
 }
 
 /// A guest's name.

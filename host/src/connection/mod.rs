@@ -22,7 +22,7 @@ mod store;
 mod thread;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,10 +33,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{
-    ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject,
-};
+use crate::config::ConnectionSettings;
 use crate::error::Error;
+use crate::lock::locked;
+use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
 
 pub use error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
@@ -322,9 +322,4 @@ fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
     } else {
         check_subject(subject).map_err(Error::Invalid)
     }
-}
-
-/// What a panic elsewhere left behind is still sound: every critical section here is one step.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

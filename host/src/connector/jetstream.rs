@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Connector, typed};
 use crate::connection::StoreAck;
 use crate::error::Error;
+use crate::protocol::ttl::ttl_seconds;
 
 /// How long a message lives: whole seconds.
 const NATS_TTL: &str = "Nats-TTL";
@@ -45,13 +46,6 @@ impl StoreOptions {
         }
         Ok(())
     }
-}
-
-/// The server counts in whole seconds, at least one. Rounded up: nothing goes earlier than asked.
-pub(crate) fn ttl_seconds(ttl: Duration) -> u64 {
-    ttl.as_secs()
-        .saturating_add(u64::from(ttl.subsec_nanos() > 0))
-        .max(1)
 }
 
 impl Connector {
@@ -114,13 +108,6 @@ impl Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_to_live_is_rounded_up_to_whole_seconds() {
-        let seconds =
-            [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
-        assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
-    }
 
     #[test]
     fn a_message_id_of_two_lines_is_refused() {

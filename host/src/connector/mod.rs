@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{BucketSettings, ConnectionSettings, Serializer};
 use crate::connection::{ConnectError, Connection, ConnectionCounters, ConnectionState, Stopper};
 use crate::error::Error;
+use crate::lock::locked;
 
 pub use jetstream::StoreOptions;
 use keyvalue::Buckets;
@@ -289,7 +290,7 @@ impl Connector {
         } = &*self.shared;
         let deadline = Instant::now() + *drain_timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let all = std::mem::take(&mut *crate::connection::locked(subscriptions));
+        let all = std::mem::take(&mut *locked(subscriptions));
         let stopped = connection.quiesce(&all, left()).await;
         readers.close();
         let read = timeout_at(deadline, readers.wait())

@@ -13,12 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Connector, typed};
-use crate::connection::{Inbound, Stopper, locked};
+use crate::connection::{Inbound, Stopper};
 use crate::error::Error;
-
-/// How a service tells that it failed.
-const SERVICE_ERROR: &str = "Nats-Service-Error";
-const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+use crate::lock::locked;
+use crate::protocol::service_error::ServiceError;
 
 impl Connector {
     /// Publishes a value. Ok says that it is on its way, not that anybody received it.
@@ -225,10 +223,8 @@ impl Connector {
 
 /// What a service's error says, if the message is one.
 fn service_error(message: &Message) -> Option<String> {
-    let headers = message.headers.as_ref()?;
-    let code = headers.get(SERVICE_ERROR_CODE)?;
-    let text = headers.get(SERVICE_ERROR).map_or("", |text| text.as_str());
-    Some(format!("the service answered with error {code}: {text}"))
+    let ServiceError { code, words } = ServiceError::of(message.headers.as_ref())?;
+    Some(format!("the service answered with error {code}: {words}"))
 }
 
 /// The messages of a subscription, as they are: a stream. Dropping it unsubscribes.

@@ -1,17 +1,13 @@
 //! A component's file: what it asks for, what it offers, and whether that makes it a guest.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE;
-use sha2::Digest as _;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{self, ComponentExportIndex, InstancePre};
 
 use super::engine::Engine;
 use super::state::State;
-use crate::config::ComponentSource;
+use crate::component::{ComponentSource, Digest, FetchError, read_file};
 
 pub(super) const HANDLER: &str = "wharf:nats/handler@0.2.0";
 const LIFECYCLE: &str = "wharf:nats/lifecycle@0.2.0";
@@ -22,55 +18,9 @@ const OUR_VERSION: &str = "0.2.0";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The file cannot be read.
-    #[error("cannot read component {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no such object.
-    #[error(
-        "there is no object {component}: upload the component with `wharf push FILE.wasm {component}`, or correct the name"
-    )]
-    NoObject {
-        /// Where it was looked for.
-        component: ComponentSource,
-    },
-    /// There is no object store of that name.
-    #[error(
-        "there is no object store {bucket:?} for {component}: `wharf push FILE.wasm {component}` creates it"
-    )]
-    NoBucket {
-        /// The bucket.
-        bucket: String,
-        /// What was looked for in it.
-        component: ComponentSource,
-    },
-    /// The object cannot be read from the server now.
-    #[error(
-        "cannot read {component}: {why}; check that the server can be reached, has JetStream, and lets this user read \
-         the stream OBJ_{bucket}"
-    )]
-    Fetch {
-        /// The bucket.
-        bucket: String,
-        /// The object.
-        component: ComponentSource,
-        /// Why.
-        why: String,
-    },
-    /// The object is larger than a component may be.
-    #[error("{component} has {bytes} bytes, and a component may have {most}")]
-    TooLarge {
-        /// The object.
-        component: ComponentSource,
-        /// Its size.
-        bytes: u64,
-        /// The most that is read.
-        most: u64,
-    },
+    /// Its bytes cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// It is something else.
     #[error("{component} is not a component: {why}")]
     NotAComponent {
@@ -144,23 +94,12 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
         source: source.into(),
     };
     let engine = Engine::new(cache).map_err(failed)?;
-    let bytes = read(path)?;
+    let bytes = read_file(path)?;
     Ok(look_into(
         &engine,
         &compile(&engine, &file, &bytes)?,
         bytes.len(),
     ))
-}
-
-/// The SHA-256 of a component's bytes: the same one is the same component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Digest([u8; 32]);
-
-impl Digest {
-    /// As object stores write it.
-    pub(crate) fn in_object_store(self) -> String {
-        format!("SHA-256={}", BASE64_URL_SAFE.encode(self.0))
-    }
 }
 
 /// A component that is a guest: compiled, linked, ready to be instantiated.
@@ -173,18 +112,13 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Compiles and checks, unless it is the one that is known. Takes seconds of CPU for a large component: not for a thread
-    /// that serves others.
+    /// Compiles and checks a component. Takes seconds of CPU for a large one: not for a thread that serves others.
     pub(super) fn new(
-        engine: &Arc<Engine>,
+        engine: &Engine,
         source: &ComponentSource,
         bytes: &[u8],
-        known: Option<Digest>,
-    ) -> Result<Option<Self>, LoadError> {
-        let digest = Digest(sha2::Sha256::digest(bytes).into());
-        if known == Some(digest) {
-            return Ok(None);
-        }
+        digest: Digest,
+    ) -> Result<Self, LoadError> {
         let component = compile(engine, source, bytes)?;
         let problems = look_into(engine, &component, bytes.len()).problems;
         let no_guest = |problems| LoadError::NoGuest {
@@ -204,13 +138,13 @@ impl Component {
             function(&component, LIFECYCLE, "start"),
             function(&component, LIFECYCLE, "stop"),
         );
-        Ok(Some(Self {
+        Ok(Self {
             digest,
             pre,
             handle,
             start,
             stop,
-        }))
+        })
     }
 }
 
@@ -221,13 +155,6 @@ fn function(
 ) -> Option<ComponentExportIndex> {
     let interface = component.get_export_index(None, interface)?;
     component.get_export_index(Some(&interface), name)
-}
-
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn compile(

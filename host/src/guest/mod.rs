@@ -5,94 +5,33 @@ mod component;
 mod engine;
 mod instance;
 mod limiter;
+mod load;
 mod logs;
 mod state;
 mod words;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use bytesize::ByteSize;
 use tokio::time::Instant;
 use wasmtime::WasmBacktrace;
 
-pub(crate) use self::component::Digest;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
+pub(crate) use self::load::CompiledComponent;
 pub(crate) use self::state::Template;
 
-use self::component::Component;
 use self::instance::Instance;
-use crate::config::{ComponentSource, Limits};
+use crate::config::Limits;
 use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
 use crate::metrics::{Counter, GuestCounters};
-use crate::objects;
 use crate::trace::TraceHeaders;
-
-/// A compiled component, before it is a guest's.
-pub(crate) struct Loaded(Component);
-
-impl Loaded {
-    /// Reads, compiles and checks a component. None if it is the one that is known.
-    pub(crate) async fn load(
-        engine: &Arc<Engine>,
-        jetstream: &Context,
-        source: &ComponentSource,
-        known: Option<Digest>,
-    ) -> Result<Option<Self>, LoadError> {
-        let (bucket, name) = match source {
-            ComponentSource::File(path) => return Self::load_file(engine, path, known).await,
-            ComponentSource::Object { bucket, name } => (bucket, name),
-        };
-        let known_object = known.map(Digest::in_object_store);
-        match objects::read(jetstream, bucket, name, known_object.as_deref()).await? {
-            Some(bytes) => Self::new(engine, source.clone(), known, || Ok(bytes)).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The same, of a file.
-    pub(crate) async fn load_file(
-        engine: &Arc<Engine>,
-        path: &Path,
-        known: Option<Digest>,
-    ) -> Result<Option<Self>, LoadError> {
-        let file = path.to_owned();
-        Self::new(engine, path.into(), known, move || component::read(&file)).await
-    }
-
-    /// On a thread where that may take its time.
-    async fn new(
-        engine: &Arc<Engine>,
-        source: ComponentSource,
-        known: Option<Digest>,
-        read: impl FnOnce() -> Result<Vec<u8>, LoadError> + Send + 'static,
-    ) -> Result<Option<Self>, LoadError> {
-        let (engine, component) = (Arc::clone(engine), source.clone());
-        let loading = tokio::task::spawn_blocking(move || {
-            Component::new(&engine, &component, &read()?, known)
-        });
-        match loading.await {
-            Ok(loaded) => Ok(loaded?.map(Self)),
-            Err(panicked) => Err(LoadError::Compile {
-                component: source,
-                source: panicked.into(),
-            }),
-        }
-    }
-
-    /// Tells it from others.
-    pub(crate) fn digest(&self) -> Digest {
-        self.0.digest
-    }
-}
 
 /// A guest that can be given messages.
 pub(crate) struct Guest {
     engine: Arc<Engine>,
-    component: Component,
+    component: CompiledComponent,
     template: Arc<Template>,
     /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
     idle: Mutex<Vec<Instance>>,
@@ -114,10 +53,14 @@ pub(crate) enum GuestStartError {
 }
 
 impl Guest {
-    pub(crate) fn new(engine: Arc<Engine>, loaded: Loaded, template: Arc<Template>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        component: CompiledComponent,
+        template: Arc<Template>,
+    ) -> Self {
         Self {
             engine,
-            component: loaded.0,
+            component,
             template,
             idle: Mutex::default(),
         }
@@ -150,7 +93,7 @@ impl Guest {
         let starting = async {
             let mut instance = self.instance().await?;
             let answer = instance
-                .start(&self.component)
+                .start(self.component.parts())
                 .await
                 .map_err(|e| self.explain(&e, Some(&mut instance)))?;
             Ok::<_, Failure>((instance, answer))
@@ -169,13 +112,13 @@ impl Guest {
 
     /// Calls the guest's `stop`, if it has one, once all messages are handled. Returns what went wrong, if anything.
     pub(crate) async fn stop(&self, deadline: Instant) -> Result<(), String> {
-        if self.component.stop.is_none() {
+        if self.component.parts().stop.is_none() {
             return Ok(());
         }
         let stopping = async {
             let mut instance = self.instance().await?;
             instance
-                .stop(&self.component)
+                .stop(self.component.parts())
                 .await
                 .map_err(|e| self.explain(&e, Some(&mut instance)))
         };
@@ -243,7 +186,7 @@ impl Guest {
         if let Some(instance) = self.idle().pop() {
             return Ok(instance);
         }
-        let made = Instance::new(&self.engine, &self.component, &self.template).await;
+        let made = Instance::new(&self.engine, self.component.parts(), &self.template).await;
         let instance = made.map_err(|error| Failure {
             kind: FailureKind::NotStarted,
             ..self.explain(&error, None)

@@ -16,8 +16,10 @@ use super::service::Desk;
 use super::{CanaryInfo, ChangeError, DrainReport, GuestInfo};
 use crate::admin::{Canary, Change, Details, Ended, Guest, Named, Refused, VERBS};
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant, parse_guest_name};
-use crate::connection::{Inbound, locked};
+use crate::connection::Inbound;
 use crate::error::Error;
+use crate::lock::locked;
+use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 
 /// Changes that may wait for their turn at once.
 const MOST_CHANGES: usize = 16;
@@ -192,8 +194,8 @@ impl Desk {
             Ok(value) => self.answer(reply_to, None, value.to_string().into()).await,
             Err(refused) => {
                 let mut headers = HeaderMap::new();
-                headers.insert("Nats-Service-Error-Code", refused.code.to_string());
-                headers.insert("Nats-Service-Error", one_line(&refused.error));
+                headers.insert(SERVICE_ERROR_CODE, refused.code.to_string());
+                headers.insert(SERVICE_ERROR, one_line(&refused.error));
                 let payload = encode(refused).unwrap_or_default().to_string();
                 self.answer(reply_to, Some(headers), Bytes::from(payload))
                     .await

@@ -10,7 +10,7 @@ use super::guests::{Asked, Base, Guests, Slot};
 use super::version::{Candidate, Version};
 use super::{ChangeError, DrainReport};
 use crate::config::{CanarySettings, GuestSettings};
-use crate::guest::Loaded;
+use crate::guest::CompiledComponent;
 use crate::trial::Trial;
 use crate::trigger::{Gate, VersionSubjects};
 
@@ -33,7 +33,7 @@ pub(super) struct Coming {
     pub(super) base: Base,
     pub(super) number: u32,
     pub(super) settings: GuestSettings,
-    pub(super) loaded: Loaded,
+    pub(super) component: CompiledComponent,
     /// On trial; else into service, where it replaces the guest's other versions.
     pub(super) canary: Option<CanarySettings>,
     pub(super) asked: Asked,
@@ -158,11 +158,11 @@ impl Guests {
                 base,
                 number,
                 settings,
-                loaded,
+                component,
                 canary,
                 asked,
             } = coming;
-            let candidate = self.candidate(&base, number, settings, loaded).await;
+            let candidate = self.candidate(&base, number, settings, component).await;
             match candidate {
                 Ok(candidate) => Ok(Started {
                     base,

@@ -1,7 +1,7 @@
 //! The guests of a host: loaded, replaced and unloaded while it runs. What the configuration lists comes this way, too.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::canary::Canary;
-use super::changes::RunningObject;
 use super::version::{Candidate, Version};
 use super::{ChangeError, DrainReport, GuestError, GuestInfo};
+use crate::component::{Digest, RunningObject};
 use crate::config::{BucketSettings, GuestSettings, MOST_INSTANCES};
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::guest::{Digest, Engine, Loaded};
+use crate::guest::{CompiledComponent, Engine};
+use crate::lock::locked;
 use crate::metrics::{GuestCounters, GuestFigures, GuestStats};
 use crate::queue::Queue;
 use crate::trace::Tracer;
@@ -227,7 +228,7 @@ impl Guests {
 
     pub(super) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         // Entries are only put in, swapped and taken out under the lock.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slots)
     }
 
     /// A guest that has no version yet.
@@ -265,7 +266,7 @@ impl Guests {
         base: &Base,
         number: u32,
         settings: GuestSettings,
-        loaded: Loaded,
+        component: CompiledComponent,
     ) -> Result<Candidate, ChangeError> {
         let instances = self.reserve(&base.name, settings.instances.max.get())?;
         let engine = Arc::clone(&self.engine);
@@ -275,7 +276,7 @@ impl Guests {
             base,
             number,
             settings,
-            loaded,
+            component,
             instances,
         )
         .await;

@@ -3,7 +3,6 @@
 mod admin;
 mod canary;
 mod change;
-mod changes;
 mod guests;
 mod plan;
 mod report;
@@ -22,12 +21,12 @@ use std::thread;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::component::ComponentChanges;
 use crate::config::{Config, GuestSettings, MOST_INSTANCES};
 use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
 use crate::metrics::GuestStats;
 
-pub use changes::ComponentChanges;
 use guests::Guests;
 pub use report::{
     Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, StartError,
@@ -214,7 +213,12 @@ impl Host {
             runtime,
             ..
         } = &self.handles;
-        ComponentChanges::new(Arc::clone(guests), connection.jetstream().clone(), runtime)
+        let (guests, connection) = (Arc::clone(guests), connection.clone());
+        ComponentChanges::new(
+            move || guests.objects(),
+            move || connection.jetstream().clone(),
+            runtime,
+        )
     }
 
     /// Carries a change out where guests run, to its end, even if nobody waits for it any more.

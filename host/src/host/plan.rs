@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use super::change::{Change, Coming};
 use super::guests::{Asked, Base, Guests, Known, Slot};
 use super::{Applied, ChangeError, DrainReport, GuestError};
-use crate::config::{CanarySettings, ComponentSource, GuestSettings};
-use crate::guest::{Digest, Engine, Loaded};
+use crate::component::{ComponentSource, Digest, Fetched, fetch, fetch_file};
+use crate::config::{CanarySettings, GuestSettings};
+use crate::guest::{CompiledComponent, Engine, LoadError};
 
 /// What of a guest has been compiled. What has not is known: it runs.
 #[derive(Default)]
 pub(super) struct Compiled {
-    main: Option<Loaded>,
-    canary: Option<Loaded>,
+    main: Option<CompiledComponent>,
+    canary: Option<CompiledComponent>,
 }
 
 /// A guest as it is, when something is asked of it.
@@ -147,7 +148,7 @@ impl Guests {
         }
         let known = Known {
             main: Some(main.digest()),
-            canary: canary.as_ref().map(Loaded::digest),
+            canary: canary.as_ref().map(CompiledComponent::digest),
         };
         let asked = Asked {
             settings: wanted.clone(),
@@ -177,7 +178,7 @@ impl Guests {
         }
         let known = Known {
             main: Some(current.main.1),
-            canary: canary.as_ref().map(Loaded::digest).or(known),
+            canary: canary.as_ref().map(CompiledComponent::digest).or(known),
         };
         let asked = Asked {
             settings: wanted.clone(),
@@ -224,7 +225,7 @@ impl Guests {
         name: &str,
         settings: &GuestSettings,
         known: Option<Digest>,
-    ) -> Result<Option<Loaded>, ChangeError> {
+    ) -> Result<Option<CompiledComponent>, ChangeError> {
         let Some(canary) = &settings.canary else {
             return Ok(None);
         };
@@ -239,10 +240,14 @@ impl Guests {
         name: &str,
         component: &ComponentSource,
         known: Option<Digest>,
-    ) -> Result<Option<Loaded>, ChangeError> {
+    ) -> Result<Option<CompiledComponent>, ChangeError> {
         let jetstream = self.surroundings.connection.jetstream();
-        let loaded = Loaded::load(&self.engine, jetstream, component, known).await;
-        loaded.map_err(|error| ChangeError::guest(name, error.into()))
+        let compiled = async {
+            let fetched = fetch(jetstream, component, known.as_slice()).await?;
+            compile(&self.engine, component, fetched).await
+        };
+        let compiled: Result<_, LoadError> = compiled.await;
+        compiled.map_err(|error| ChangeError::guest(name, error.into()))
     }
 
     fn current(&self, name: &str) -> Result<Current, ChangeError> {
@@ -280,7 +285,7 @@ impl From<&Slot> for Current {
 
 impl Current {
     /// Whether what is wanted in service is what is on trial.
-    fn is_promotion(&self, wanted: &GuestSettings, main: &Loaded) -> bool {
+    fn is_promotion(&self, wanted: &GuestSettings, main: &CompiledComponent) -> bool {
         let on_trial = |(canary, digest): &(CanarySettings, Digest)| {
             self.main.0.on_trial(canary) == wanted.in_service() && *digest == main.digest()
         };
@@ -292,8 +297,8 @@ impl Current {
 fn come(base: &Base, latest: u32, settings: &GuestSettings, compiled: Compiled) -> Vec<Change> {
     let Compiled { main, canary } = compiled;
     let known = Known {
-        main: main.as_ref().map(Loaded::digest),
-        canary: canary.as_ref().map(Loaded::digest),
+        main: main.as_ref().map(CompiledComponent::digest),
+        canary: canary.as_ref().map(CompiledComponent::digest),
     };
     let asked = Asked {
         settings: settings.clone(),
@@ -303,7 +308,7 @@ fn come(base: &Base, latest: u32, settings: &GuestSettings, compiled: Compiled) 
         base: base.clone(),
         number: latest + 1,
         settings: settings.in_service(),
-        loaded,
+        component: loaded,
         canary: None,
         asked: asked.clone(),
     });
@@ -314,14 +319,19 @@ fn come(base: &Base, latest: u32, settings: &GuestSettings, compiled: Compiled) 
 }
 
 /// What it takes for a canary to come on trial, where there is one.
-fn come_on_trial(base: &Base, latest: u32, asked: &Asked, canary: Option<Loaded>) -> Vec<Change> {
+fn come_on_trial(
+    base: &Base,
+    latest: u32,
+    asked: &Asked,
+    canary: Option<CompiledComponent>,
+) -> Vec<Change> {
     let come = canary
         .zip(asked.settings.canary.clone())
         .map(|(loaded, canary)| Coming {
             base: base.clone(),
             number: latest + 1,
             settings: asked.settings.on_trial(&canary),
-            loaded,
+            component: loaded,
             canary: Some(canary),
             asked: asked.clone(),
         });
@@ -351,9 +361,26 @@ pub(super) async fn load_files(
 async fn load_file(
     engine: &Arc<Engine>,
     component: Option<&ComponentSource>,
-) -> Result<Option<Loaded>, GuestError> {
+) -> Result<Option<CompiledComponent>, GuestError> {
     match component {
-        Some(ComponentSource::File(path)) => Ok(Loaded::load_file(engine, path, None).await?),
+        Some(source @ ComponentSource::File(path)) => {
+            let fetched = fetch_file(path, &[]).await.map_err(LoadError::from)?;
+            Ok(compile(engine, source, fetched).await?)
+        }
         Some(ComponentSource::Object { .. }) | None => Ok(None),
+    }
+}
+
+/// None if it is known.
+async fn compile(
+    engine: &Arc<Engine>,
+    source: &ComponentSource,
+    fetched: Fetched,
+) -> Result<Option<CompiledComponent>, LoadError> {
+    match fetched {
+        Fetched::Known(_) => Ok(None),
+        Fetched::New(digest, bytes) => CompiledComponent::compile(engine, source, digest, bytes)
+            .await
+            .map(Some),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::{ComponentSource, MOST_INSTANCES, Ratio};
+use crate::component::ComponentSource;
+use crate::config::{MOST_INSTANCES, Ratio};
 use crate::connection::ConnectError;
 use crate::dispatch::Drained;
 use crate::error::Error;

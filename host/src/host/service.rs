@@ -20,7 +20,7 @@ use crate::admin::{SERVICE, VERBS, subject};
 use crate::config::HostSettings;
 use crate::connection::{Connection, Inbound};
 use crate::error::Error;
-use crate::policy::takes_orders;
+use crate::protocol::reserved::takes_orders;
 
 const DESCRIPTION: &str = "Runs sandboxed WebAssembly message handlers";
 const VERSION: &str = env!("CARGO_PKG_VERSION");

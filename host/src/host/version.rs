@@ -6,9 +6,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::guests::{Base, Surroundings};
+use crate::component::Digest;
 use crate::config::GuestSettings;
 use crate::dispatch::{Dispatcher, Drained};
-use crate::guest::{Digest, Engine, Guest, GuestStartError, Loaded, Template};
+use crate::guest::{CompiledComponent, Engine, Guest, GuestStartError, Template};
 use crate::imports;
 use crate::policy::Policy;
 use crate::queue::Reader;
@@ -43,7 +44,7 @@ impl Candidate {
         base: &Base,
         number: u32,
         settings: GuestSettings,
-        loaded: Loaded,
+        component: CompiledComponent,
         instances: OwnedSemaphorePermit,
     ) -> Result<Self, GuestStartError> {
         let name = &base.name;
@@ -65,8 +66,8 @@ impl Candidate {
             subscriptions: Arc::clone(&own) as _,
         };
         let template = Arc::new(Template::new(name, number, settings.clone(), imports));
-        let digest = loaded.digest();
-        let guest = Arc::new(Guest::new(engine, loaded, template));
+        let digest = component.digest();
+        let guest = Arc::new(Guest::new(engine, component, template));
         guest.start().await?;
         Ok(Self {
             parts: Parts {

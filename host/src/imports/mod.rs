@@ -15,12 +15,14 @@ use async_nats::Subject;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use self::bindings::types;
-use crate::config::{BucketSettings, check_subject};
+use crate::config::BucketSettings;
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::metrics::GuestCounters;
-use crate::policy::{Action, Denied, Policy, takes_orders};
+use crate::policy::{Action, Denied, Policy};
+use crate::protocol::reserved::takes_orders;
+use crate::protocol::subject::check_subject;
 use crate::trace::TraceHeaders;
 
 pub(crate) use self::subscriptions::{Changed, Subscriptions};

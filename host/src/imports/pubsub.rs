@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::bindings::pubsub::{Host, PublishOptions, RequestOptions, SubscribeOptions};
 use super::bindings::types;
 use super::{Answer, Ctx, CtxView, OPERATION_TIMEOUT};
-use crate::config::{check_pattern, check_queue};
 use crate::headers::{from_wire, to_wire};
-use crate::policy::{Action, is_reserved};
+use crate::policy::Action;
+use crate::protocol::reserved::is_reserved;
+use crate::protocol::subject::{check_pattern, check_queue};
 
 impl Host for CtxView<'_> {
     async fn publish(

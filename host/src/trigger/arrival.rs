@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::headers::{from_wire, to_wire};
 use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
-use crate::policy::takes_orders;
+use crate::protocol::reserved::takes_orders;
+use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use crate::trace::{TraceHeaders, Traced, Tracer};
 
 /// A message that has arrived for a guest.
@@ -151,9 +152,9 @@ fn service_error(failure: &Failure) -> Reply {
         FailureKind::NotStarted => "the handler cannot run now".to_owned(),
     };
     let headers = vec![
-        ("Nats-Service-Error".to_owned(), words),
+        (SERVICE_ERROR.to_owned(), words),
         (
-            "Nats-Service-Error-Code".to_owned(),
+            SERVICE_ERROR_CODE.to_owned(),
             failure.kind.service_code().to_string(),
         ),
     ];

@@ -19,7 +19,7 @@ use super::version::Wanted;
 use crate::connection::{Connection, Inbound, Stopper};
 use crate::error::Error;
 use crate::metrics::GuestCounters;
-use crate::policy::is_reserved;
+use crate::protocol::reserved::is_reserved;
 use crate::queue::Queue;
 use crate::trace::Tracer;
 

@@ -1,7 +1,7 @@
 //! What one version of a guest is subscribed to: what its settings say, and what it asks for itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_nats::Subject;
 
@@ -9,6 +9,7 @@ use super::subject::{Claim, Entry, Key, Subjects, want};
 use crate::config::SubscriptionSettings;
 use crate::error::Error;
 use crate::imports::{Changed, Subscriptions};
+use crate::lock::locked;
 
 /// Subscriptions that are wanted, and how many bytes of prefix the guest does not see of each.
 pub(crate) type Wanted = BTreeMap<Key, usize>;
@@ -94,7 +95,7 @@ impl VersionSubjects {
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.phase)
     }
 }
 

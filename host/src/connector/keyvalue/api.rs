@@ -19,6 +19,10 @@ use super::settings::{stream_name, subjects};
 use super::stored::Stored;
 use crate::connection::{Connection, ConnectionState};
 use crate::error::Error;
+use crate::protocol::ttl::nanos;
+
+/// The time that one operation may take. A listing has it for each of its pages.
+pub(super) const TIME_ALLOWED: Duration = Duration::from_secs(5);
 
 /// A listing's consumer that is not asked for anything for so long is forgotten: nobody listens any more.
 const SCAN_IDLE: Duration = Duration::from_secs(30);
@@ -171,7 +175,7 @@ impl Api {
                 "headers_only": true,
                 "mem_storage": true,
                 "num_replicas": 1,
-                "inactive_threshold": super::ttl::nanos(SCAN_IDLE),
+                "inactive_threshold": nanos(SCAN_IDLE),
             },
         });
         let consumer: WithName = self.ask("CONSUMER.CREATE", "", &request, deadline).await?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::api::Api;
-use super::buckets::Shared;
+use super::api::{Api, TIME_ALLOWED};
+use super::decide::{Decision, WriteOptions, sum};
+use super::handle::BucketHandle;
 use super::stored::{Entry, Stored};
-use super::write::{SHORTEST_PAUSE, Step, Terms, rest};
-use super::{TIME_ALLOWED, key, scan};
+use super::{key, scan};
 use crate::config::Serializer;
 use crate::error::Error;
 
@@ -40,15 +40,16 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    pub(super) shared: Arc<Shared>,
+    handle: Arc<BucketHandle>,
+    /// May make the bucket where it turns out to be gone.
     may_create: bool,
     pub(super) serializer: Serializer,
 }
 
 impl Bucket {
-    pub(super) fn new(shared: Arc<Shared>, may_create: bool) -> Self {
+    pub(super) fn new(handle: Arc<BucketHandle>, may_create: bool) -> Self {
         Self {
-            shared,
+            handle,
             may_create,
             serializer: Serializer::default(),
         }
@@ -64,7 +65,7 @@ impl Bucket {
     /// The bucket's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.api().bucket
+        self.handle.name()
     }
 
     /// The value of a key.
@@ -78,8 +79,8 @@ impl Bucket {
         let Some(stored) = self.stored(key).await? else {
             return Ok(None);
         };
-        let shape = self.shared.shape(Instant::now() + TIME_ALLOWED).await?;
-        Ok(Some(stored.into_entry(shape.ttl)))
+        let info = self.handle.info(Instant::now() + TIME_ALLOWED).await?;
+        Ok(Some(stored.into_entry(info.ttl)))
     }
 
     /// Sets a value, and returns its revision. Without a `ttl` it does not expire by itself, even if the one before
@@ -94,17 +95,18 @@ impl Bucket {
         self.on_stream(|deadline| {
             let (subject, value) = (&subject, value.clone());
             async move {
-                let ttl_seconds = self.ttl_seconds(ttl, deadline).await?;
-                self.put(
-                    subject,
-                    value,
-                    Terms {
-                        ttl_seconds,
-                        ..Terms::default()
-                    },
-                    deadline,
-                )
-                .await
+                let ttl_seconds = self.handle.ttl_seconds(ttl, deadline).await?;
+                self.handle
+                    .put(
+                        subject,
+                        value,
+                        WriteOptions {
+                            ttl_seconds,
+                            ..WriteOptions::default()
+                        },
+                        deadline,
+                    )
+                    .await
             }
         })
         .await
@@ -124,12 +126,12 @@ impl Bucket {
         let ((), revision) = self
             .compare_and_set(key, ttl, |last, ttl_seconds| {
                 Ok(match last {
-                    Some(_) => Step::Leave(()),
-                    None => Step::Write(
+                    Some(_) => Decision::Keep(()),
+                    None => Decision::Write(
                         value.clone(),
-                        Terms {
+                        WriteOptions {
                             ttl_seconds,
-                            ..Terms::default()
+                            ..WriteOptions::default()
                         },
                         (),
                     ),
@@ -146,8 +148,8 @@ impl Bucket {
         let ((), revision) = self
             .compare_and_set(key, None, |last, _| {
                 Ok(match last {
-                    Some(_) => Step::Write(value.clone(), Terms::default(), ()),
-                    None => Step::Leave(()),
+                    Some(_) => Decision::Write(value.clone(), WriteOptions::default(), ()),
+                    None => Decision::Keep(()),
                 })
             })
             .await?;
@@ -170,11 +172,11 @@ impl Bucket {
             return Err(Error::Conflict);
         }
         self.on_stream(|deadline| {
-            let terms = Terms {
+            let options = WriteOptions {
                 expected: Some(revision),
-                ..Terms::default()
+                ..WriteOptions::default()
             };
-            self.put(&subject, value.clone(), terms, deadline)
+            self.handle.put(&subject, value.clone(), options, deadline)
         })
         .await
     }
@@ -185,15 +187,15 @@ impl Bucket {
         let (exists, _) = self
             .compare_and_set(key, ttl, |last, ttl_seconds| {
                 Ok(match last {
-                    None => Step::Leave(false),
+                    None => Decision::Keep(false),
                     Some(last) if ttl_seconds.is_none() && last.own_expiry().is_none() => {
-                        Step::Leave(true)
+                        Decision::Keep(true)
                     }
-                    Some(last) => Step::Write(
+                    Some(last) => Decision::Write(
                         last.value(),
-                        Terms {
+                        WriteOptions {
                             ttl_seconds,
-                            ..Terms::default()
+                            ..WriteOptions::default()
                         },
                         true,
                     ),
@@ -211,7 +213,7 @@ impl Bucket {
     /// five seconds are not enough: nothing was added. After a `Timeout` it may have been.
     pub async fn increment(&self, key: &str, by: i64) -> Result<i64, Error> {
         let (sum, _) = self
-            .compare_and_set(key, None, |last, _| super::write::sum(key, last, by))
+            .compare_and_set(key, None, |last, _| sum(key, last, by))
             .await?;
         Ok(sum)
     }
@@ -228,11 +230,13 @@ impl Bucket {
                     .await?
                     .is_some_and(|last| last.is_value())
                 {
-                    let terms = Terms {
+                    let options = WriteOptions {
                         delete: true,
-                        ..Terms::default()
+                        ..WriteOptions::default()
                     };
-                    self.put(subject, Bytes::new(), terms, deadline).await?;
+                    self.handle
+                        .put(subject, Bytes::new(), options, deadline)
+                        .await?;
                 }
                 Ok(())
             }
@@ -265,7 +269,7 @@ impl Bucket {
         self.on_stream(|deadline| {
             let subject = &subject;
             async move {
-                let ttl = self.shared.shape(deadline).await?.ttl;
+                let ttl = self.handle.info(deadline).await?.ttl;
                 let mut entries = Vec::new();
                 let Some(last) = self.api().last(subject, deadline).await? else {
                     return Ok(entries);
@@ -300,33 +304,30 @@ impl Bucket {
         Ok(last.filter(Stored::is_value))
     }
 
-    pub(super) fn api(&self) -> &Api {
-        &self.shared.api
-    }
-
-    pub(super) fn subject(&self, key: &str) -> Result<String, Error> {
-        Ok(format!("$KV.{}.{}", self.name(), key::encode(key)?))
-    }
-
-    /// Does an operation; anew where the bucket turned out to be gone and could be made again, or where it is there but
-    /// takes nothing for a moment, because its servers are choosing a leader.
-    pub(super) async fn on_stream<T, F>(&self, operation: impl Fn(Instant) -> F) -> Result<T, Error>
+    async fn on_stream<T, F>(&self, operation: impl Fn(Instant) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let deadline = Instant::now() + TIME_ALLOWED;
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            match operation(deadline).await {
-                Err(Error::NotFound(_)) => self.shared.open(self.may_create, deadline).await?,
-                done => return done,
-            }
-            if !rest(&mut pause, deadline).await {
-                return Err(Error::Unavailable(format!(
-                    "bucket `{}` has no leader; nothing was done",
-                    self.name()
-                )));
-            }
-        }
+        self.handle.on_stream(self.may_create, operation).await
+    }
+
+    async fn compare_and_set<T>(
+        &self,
+        key: &str,
+        ttl: Option<Duration>,
+        decide: impl Fn(Option<&Stored>, Option<u64>) -> Result<Decision<T>, Error>,
+    ) -> Result<(T, Option<u64>), Error> {
+        let subject = self.subject(key)?;
+        self.handle
+            .compare_and_set(&subject, ttl, self.may_create, decide)
+            .await
+    }
+
+    fn api(&self) -> &Api {
+        &self.handle.api
+    }
+
+    fn subject(&self, key: &str) -> Result<String, Error> {
+        Ok(format!("$KV.{}.{}", self.name(), key::encode(key)?))
     }
 }

@@ -9,9 +9,9 @@
 
 use std::fmt::Write as _;
 
-use super::settings::MAX_NAME_BYTES;
-use crate::config::MAX_SUBJECT_BYTES;
 use crate::error::Error;
+use crate::protocol::bucket::MAX_NAME_BYTES;
+use crate::protocol::subject::MAX_SUBJECT_BYTES;
 
 /// Bytes that a key may take on the wire: with the longest name of a bucket before it, it still makes a subject.
 const MAX_WIRE_BYTES: usize = MAX_SUBJECT_BYTES - "$KV..".len() - MAX_NAME_BYTES;

@@ -3,19 +3,22 @@
 //! | file | what |
 //! |---|---|
 //! | `bucket.rs`, `typed.rs` | a bucket as callers see it: bytes, and values of any type |
-//! | `write.rs`, `scan.rs` | how values are written, how keys are listed |
-//! | `buckets.rs` | how buckets come to be, and are kept |
-//! | `api.rs` | what the server is asked |
-//! | `key.rs`, `ttl.rs`, `stored.rs`, `settings.rs` | keys, times, messages and settings as NATS has them; all pure |
+//! | `buckets.rs`, `handle.rs` | the buckets that are open, and each one's stream |
+//! | `write.rs`, `decide.rs`, `backoff.rs` | writes: what to write, tried again where another writer was first |
+//! | `scan.rs` | the listing of keys |
+//! | `api.rs` | requests to the server |
+//! | `key.rs`, `stored.rs`, `settings.rs` | keys, messages and settings as NATS has them; all pure |
 
 mod api;
+mod backoff;
 mod bucket;
 mod buckets;
+mod decide;
+mod handle;
 mod key;
 mod scan;
 mod settings;
 mod stored;
-mod ttl;
 mod typed;
 mod write;
 
@@ -31,9 +34,6 @@ use crate::error::Error;
 pub use bucket::Bucket;
 pub(crate) use buckets::Buckets;
 pub use stored::Entry;
-
-/// The time that one operation may take. A listing has it for each of its pages.
-const TIME_ALLOWED: Duration = Duration::from_secs(5);
 
 impl Connector {
     /// Opens a bucket, by default the one that the settings name. Where there is none, it is made with the settings

@@ -15,10 +15,11 @@ use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::api::Api;
-use super::write::{SHORTEST_PAUSE, rest};
-use super::{TIME_ALLOWED, key, stored};
+use super::api::{Api, TIME_ALLOWED};
+use super::backoff::{FIRST_PAUSE, backoff};
+use super::{key, stored};
 use crate::error::Error;
+use crate::protocol::ack::ack_position;
 
 /// Well below what a subscription holds before it drops messages.
 const PAGE: u64 = 4096;
@@ -94,7 +95,7 @@ impl Listing {
             .connection
             .subscribe(inbox.as_str().into(), None)
             .await?;
-        let mut pause = SHORTEST_PAUSE;
+        let mut pause = FIRST_PAUSE;
         while self.pending > 0 {
             let page = self.pending.min(PAGE);
             let request = json!({ "batch": page, "no_wait": true }).to_string();
@@ -108,7 +109,7 @@ impl Listing {
                 )
                 .await?;
             // In a cluster it takes a moment until the consumer is known to all servers.
-            if !self.read_page(page, &mut messages).await? && !rest(&mut pause, deadline).await {
+            if !self.read_page(page, &mut messages).await? && !backoff(&mut pause, deadline).await {
                 return Err(interrupted("its consumer does not answer"));
             }
         }
@@ -144,9 +145,14 @@ impl Listing {
     }
 
     fn take(&mut self, message: &Message) -> Result<(), Error> {
-        let (number, pending) = message.reply.as_deref().and_then(place).ok_or_else(|| {
-            Error::Failed("a message of a listing does not say where it stands".to_owned())
-        })?;
+        let (number, pending) =
+            message
+                .reply
+                .as_deref()
+                .and_then(ack_position)
+                .ok_or_else(|| {
+                    Error::Failed("a message of a listing does not say where it stands".to_owned())
+                })?;
         if number != self.number + 1 {
             return Err(interrupted("messages were lost on their way"));
         }
@@ -167,41 +173,8 @@ impl Listing {
     }
 }
 
-/// The consumer's number of a message, and how many come after it:
-/// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<number>.<time>.<pending>[.<random>]`.
-fn place(reply: &str) -> Option<(u64, u64)> {
-    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-    let stream = if tokens.len() > 7 { 2 } else { 0 };
-    Some((
-        tokens.get(stream + 4)?.parse().ok()?,
-        tokens.get(stream + 6)?.parse().ok()?,
-    ))
-}
-
 fn interrupted(words: &str) -> Error {
     Error::Unavailable(format!(
         "the listing of keys was interrupted, try again: {words}"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_says_its_number_and_how_many_follow_in_both_forms() {
-        assert_eq!(
-            place("$JS.ACK.KV_b.c.1.50.7.1700000000000000000.3"),
-            Some((7, 3))
-        );
-        assert_eq!(
-            place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3.rnd"),
-            Some((7, 3))
-        );
-        assert_eq!(
-            place("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3"),
-            Some((7, 3))
-        );
-        assert_eq!(place("_INBOX.x"), None);
-    }
 }

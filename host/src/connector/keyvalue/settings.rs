@@ -7,22 +7,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ttl::nanos;
 use crate::config::{BucketSettings, Storage};
 use crate::error::Error;
+use crate::protocol::bucket::{
+    self, MAX_BUCKET_BYTES, MAX_HISTORY, MAX_REPLICAS, MAX_VALUE_BYTES, MIN_TTL,
+};
+use crate::protocol::subject::quoted;
+use crate::protocol::ttl::nanos;
 
-const MAX_HISTORY: u8 = 64;
-const MAX_REPLICAS: u8 = 5;
-/// The least that servers take as a maximal age.
-const MIN_TTL: Duration = Duration::from_millis(100);
 /// What servers remember message ids for by default. It may not exceed the maximal age.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Header fields count towards the size of a message, and most operations need some: the stream's limit is that of
 /// the values and this, and the limit of the values is kept beside it.
 const HEADER_BYTES: u32 = 256;
 const MAX_VALUE_SIZE: &str = "wharf-max-value-size";
-/// Stream names have at most 255 bytes, and `KV_` comes first.
-pub(super) const MAX_NAME_BYTES: usize = 251;
 
 pub(super) fn stream_name(bucket: &str) -> String {
     format!("KV_{bucket}")
@@ -34,14 +32,8 @@ pub(super) fn subjects(bucket: &str) -> String {
 
 /// # Errors
 /// `Invalid` where no bucket may have this name.
-pub(super) fn check_name(bucket: &str) -> Result<(), Error> {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !bucket.is_empty() && bucket.len() <= MAX_NAME_BYTES && bucket.bytes().all(valid) {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "`{bucket}` is no name for a bucket: use 1 to {MAX_NAME_BYTES} letters, digits, `-` and `_`"
-    )))
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    bucket::check_name(name).map_err(|why| Error::Invalid(format!("{} {why}", quoted(name))))
 }
 
 /// # Errors
@@ -59,17 +51,14 @@ pub(super) fn check(bucket: &str, settings: &BucketSettings) -> Result<(), Error
         "ttl is out of range: use 100 ms to 292 years, or leave it out".to_owned()
     } else if settings
         .max_bytes
-        .is_some_and(|bytes| bytes == 0 || i64::try_from(bytes).is_err())
+        .is_some_and(|bytes| !(1..=MAX_BUCKET_BYTES).contains(&bytes))
     {
         "max-bytes is out of range: use 1 or more, or leave it out".to_owned()
     } else if settings
         .max_value_size
-        .is_some_and(|bytes| bytes == 0 || i32::try_from(bytes).is_err())
+        .is_some_and(|bytes| !(1..=MAX_VALUE_BYTES).contains(&bytes))
     {
-        format!(
-            "max-value-size is out of range: use 1 to {}, or leave it out",
-            i32::MAX
-        )
+        format!("max-value-size is out of range: use 1 to {MAX_VALUE_BYTES}, or leave it out")
     } else {
         return Ok(());
     };
@@ -122,7 +111,7 @@ fn apply_max_value_size(config: &mut Value, bytes: Option<u32>) {
         Some(bytes) => {
             config["max_msg_size"] = bytes
                 .saturating_add(HEADER_BYTES)
-                .min(i32::MAX as u32)
+                .min(MAX_VALUE_BYTES)
                 .into();
             config["metadata"][MAX_VALUE_SIZE] = bytes.to_string().into();
         }
@@ -137,7 +126,7 @@ fn apply_max_value_size(config: &mut Value, bytes: Option<u32>) {
 
 /// What of a stream's configuration the host needs to know to use the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct BucketInfo {
     /// Revisions kept of each key.
     pub(super) history: i64,
     /// How long every value lives.
@@ -150,7 +139,7 @@ pub(super) struct Shape {
     pub(super) max_message_bytes: Option<usize>,
 }
 
-impl Shape {
+impl BucketInfo {
     /// # Errors
     /// `Invalid` where the stream is no bucket that values can be written to.
     pub(super) fn of(bucket: &str, config: &Value) -> Result<Self, Error> {
@@ -254,9 +243,6 @@ mod tests {
             };
             assert!(words.contains("`b`") && words.contains(word), "{words}");
         }
-        for name in ["", "a.b", "a b", "å", "*", &"x".repeat(MAX_NAME_BYTES + 1)] {
-            assert!(check_name(name).is_err(), "{name}");
-        }
     }
 
     #[test]
@@ -274,19 +260,22 @@ mod tests {
         );
         assert_eq!(config["placement"]["cluster"], "eu");
         assert_eq!(config["duplicate_window"], nanos(Duration::from_secs(60)));
-        let shape = Shape {
+        let info = BucketInfo {
             history: 5,
             ttl,
             allows_ttl: true,
             max_value_bytes: None,
             max_message_bytes: None,
         };
-        assert_eq!(Shape::of("b", &config), Ok(shape));
+        assert_eq!(BucketInfo::of("b", &config), Ok(info));
     }
 
     #[test]
     fn a_stream_that_is_no_bucket_is_refused() {
         let config = json!({ "subjects": ["orders.>"], "max_msgs_per_subject": -1 });
-        assert!(matches!(Shape::of("b", &config), Err(Error::Invalid(_))));
+        assert!(matches!(
+            BucketInfo::of("b", &config),
+            Err(Error::Invalid(_))
+        ));
     }
 }

@@ -7,7 +7,7 @@ use async_nats::header::{NATS_MARKER_REASON, NATS_MESSAGE_TTL};
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 
-use super::ttl;
+use crate::protocol::ttl;
 
 /// Says that a message is no value: `DEL` or `PURGE`.
 pub(super) const KV_OPERATION: &str = "KV-Operation";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::connector::jetstream::ttl_seconds;
+use super::duration::parse_go_duration;
 use crate::error::Error;
 
 /// Servers count in nanoseconds in 64 bits; a hundred years stay well within.
@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 ///
 /// # Errors
 /// `Invalid` where it is longer than a hundred years.
-pub(super) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
+pub(crate) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
     if ttl > LONGEST {
         return Err(Error::Invalid(
             "a TTL of more than a hundred years: leave it out, and the value does not expire by itself"
@@ -22,48 +22,31 @@ pub(super) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
     Ok(ttl_seconds(ttl))
 }
 
+/// The server counts in whole seconds, at least one. Rounded up: nothing goes earlier than asked.
+pub(crate) fn ttl_seconds(ttl: Duration) -> u64 {
+    ttl.as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0))
+        .max(1)
+}
+
 /// Reads a `Nats-TTL` header. Other clients write it the way Go prints a duration (`1h0m0s`), and servers leave out
 /// what is less than a second. None is for ever.
-pub(super) fn parse(header: &str) -> Option<Duration> {
+pub(crate) fn parse(header: &str) -> Option<Duration> {
     if let Ok(seconds) = header.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let mut nanos = 0.0;
-    let mut rest = header;
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(unit_at);
-        let unit_end = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_end);
-        nanos += number.parse::<f64>().ok()? * nanos_of(unit)?;
-        rest = after;
-    }
-    Duration::try_from_secs_f64((nanos / 1e9).floor())
-        .ok()
+    parse_go_duration(header)
+        .map(|ttl| Duration::from_secs(ttl.as_secs()))
         .filter(|ttl| !ttl.is_zero())
 }
 
-fn nanos_of(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1.0,
-        "us" | "µs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        _ => return None,
-    })
-}
-
 /// A duration in nanoseconds, the unit of servers' timestamps.
-pub(super) fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// This host's clock, in nanoseconds since the Unix epoch.
-pub(super) fn now_nanos() -> u64 {
+pub(crate) fn now_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, nanos)
@@ -72,6 +55,13 @@ pub(super) fn now_nanos() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_live_is_rounded_up_to_whole_seconds() {
+        let seconds =
+            [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
+    }
 
     #[test]
     fn a_ttl_is_rounded_up_to_whole_seconds() {

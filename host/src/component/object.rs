@@ -5,16 +5,17 @@ use std::io;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, ObjectStoreError};
-use async_nats::jetstream::object_store::{GetErrorKind, Object, ObjectStore};
+use async_nats::jetstream::object_store::{self, GetErrorKind, ObjectStore};
 use async_nats::jetstream::{Context, ErrorCode};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use crate::config::ComponentSource;
-use crate::guest::LoadError;
+use super::digest::Digest;
+use super::error::FetchError;
+use super::source::ComponentSource;
 
 /// The largest component that is read. Larger ones would fill the memory of every host that runs them.
-const MOST_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// Whoever pushes a new version takes the old one's bytes away, also from under those who are reading them: then they begin
 /// again, with the new one.
@@ -23,18 +24,26 @@ const TRIES: u32 = 3;
 /// How long the server may take for the next piece.
 const PIECE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Reads an object, unless it has the digest that is known. What arrives is what was put there: its digest is checked.
-pub(crate) async fn read(
+/// An object as the server has it now.
+pub(super) enum Object {
+    /// Its digest is one that was known: it was not read.
+    Known(Digest),
+    /// Its bytes.
+    New(Vec<u8>),
+}
+
+/// Reads an object, unless its digest is known. What arrives is what was put there: the client checks its digest.
+pub(super) async fn read(
     jetstream: &Context,
     bucket: &str,
     name: &str,
-    known: Option<&str>,
-) -> Result<Option<Vec<u8>>, LoadError> {
+    known: &[Digest],
+) -> Result<Object, FetchError> {
     let component = ComponentSource::Object {
         bucket: bucket.to_owned(),
         name: name.to_owned(),
     };
-    let failed = |why: String| LoadError::Fetch {
+    let failed = |why: String| FetchError::Server {
         bucket: bucket.to_owned(),
         component: component.clone(),
         why,
@@ -45,7 +54,7 @@ pub(crate) async fn read(
         let store = match jetstream.get_object_store(bucket).await {
             Ok(store) => store,
             Err(error) if is_missing(&error) => {
-                return Err(LoadError::NoBucket {
+                return Err(FetchError::NoBucket {
                     bucket: bucket.to_owned(),
                     component,
                 });
@@ -55,24 +64,25 @@ pub(crate) async fn read(
         let object = match store.get(name).await {
             Ok(object) => object,
             Err(error) if error.kind() == GetErrorKind::NotFound => {
-                return Err(LoadError::NoObject { component });
+                return Err(FetchError::NoObject { component });
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        if known.is_some() && object.info().digest.as_deref() == known {
-            return Ok(None);
+        let is_it = |known: &&Digest| object.info().digest == Some(known.in_object_store());
+        if let Some(known) = known.iter().find(is_it) {
+            return Ok(Object::Known(*known));
         }
         let found = object.info().nuid.clone();
         let bytes = object.info().size as u64;
-        if bytes > MOST_BYTES {
-            return Err(LoadError::TooLarge {
+        if bytes > MAX_BYTES {
+            return Err(FetchError::TooLarge {
                 component,
                 bytes,
-                most: MOST_BYTES,
+                most: MAX_BYTES,
             });
         }
         match read_whole(object).await {
-            Ok(bytes) => return Ok(Some(bytes)),
+            Ok(bytes) => return Ok(Object::New(bytes)),
             Err(error) if tries == TRIES || !has_changed(&store, name, &found).await => {
                 return Err(failed(error.to_string()));
             }
@@ -96,7 +106,7 @@ async fn has_changed(store: &ObjectStore, name: &str, found: &str) -> bool {
     store.info(name).await.is_ok_and(|info| info.nuid != found)
 }
 
-async fn read_whole(mut object: Object) -> io::Result<Vec<u8>> {
+async fn read_whole(mut object: object_store::Object) -> io::Result<Vec<u8>> {
     let size = object.info().size;
     let mut bytes = Vec::with_capacity(size);
     loop {

@@ -1,18 +1,18 @@
-//! Where a guest's component comes from.
+//! The place that a guest's component comes from, as people write it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::parse;
+use crate::protocol::bucket::check_name;
 
 const SCHEME: &str = "nats://";
 const OBJECT: &str = "nats://BUCKET/NAME";
 
 /// The name becomes a part of a subject, which is longer by a third.
-const LONGEST_NAME: usize = 1024;
+const MAX_NAME_BYTES: usize = 1024;
 
-/// Where a guest's component comes from.
+/// The place that a guest's component comes from.
 ///
 /// A path becomes a file with [`From`], whatever it looks like. [`str::parse`] reads what people write: a path, or
 /// `nats://BUCKET/NAME`.
@@ -79,14 +79,13 @@ pub fn parse_object(text: &str) -> Result<(String, String), String> {
         .strip_prefix(SCHEME)
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(|| format!("is not {OBJECT}"))?;
-    let bucket = parse::bucket_name(bucket)
-        .map_err(|reason| format!("is not {OBJECT}: {bucket:?} {reason}"))?;
-    if name.is_empty() || name.len() > LONGEST_NAME || name.contains(|c: char| c.is_control()) {
+    check_name(bucket).map_err(|reason| format!("is not {OBJECT}: {bucket:?} {reason}"))?;
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(|c: char| c.is_control()) {
         return Err(format!(
-            "is not {OBJECT}: the name is 1 to {LONGEST_NAME} bytes without control characters"
+            "is not {OBJECT}: the name is 1 to {MAX_NAME_BYTES} bytes without control characters"
         ));
     }
-    Ok((bucket, name.to_owned()))
+    Ok((bucket.to_owned(), name.to_owned()))
 }
 
 impl From<PathBuf> for ComponentSource {

@@ -1,10 +1,9 @@
-//! Which texts are subjects. Pure.
+//! Texts that are subjects, queue groups and buckets' names, and subjects as they travel.
 //!
 //! `check_…` say what is wrong in a whole sentence. The functions that they are made of continue a sentence that begins
 //! with the text, wherever that was written: `"a..b"` + ` has an empty token …`.
 
-use crate::admin::ROOT;
-use crate::policy::is_reserved;
+use super::reserved::{ADMIN_ROOT, is_reserved};
 
 /// The most bytes of a subject. A server ends a connection whose protocol line exceeds 4096 bytes, and all guests share
 /// one connection: this leaves room for a subject, a reply subject and a queue group in one line.
@@ -27,7 +26,7 @@ pub(crate) fn check_queue(text: &str) -> Result<(), String> {
 }
 
 /// A text that may be a guest's, at a length that suits a message.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN_CHARACTERS: usize = 80;
     match text.char_indices().nth(SHOWN_CHARACTERS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -36,7 +35,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// See [`check_pattern`].
-pub(super) fn pattern(text: &str) -> Result<(), String> {
+pub(crate) fn pattern(text: &str) -> Result<(), String> {
     tokens(text)?;
     let mut tokens = text.split('.').peekable();
     while let Some(token) = tokens.next() {
@@ -53,7 +52,7 @@ pub(super) fn pattern(text: &str) -> Result<(), String> {
 }
 
 /// See [`check_subject`].
-pub(super) fn subject(text: &str) -> Result<(), String> {
+pub(crate) fn subject(text: &str) -> Result<(), String> {
     tokens(text)?;
     if text.contains(['*', '>']) {
         return Err("has a wildcard, which only subscriptions and grants may have".to_owned());
@@ -62,7 +61,7 @@ pub(super) fn subject(text: &str) -> Result<(), String> {
 }
 
 /// May this be put before a subject?
-pub(super) fn prefix(text: &str) -> Result<(), String> {
+pub(crate) fn prefix(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
@@ -74,16 +73,16 @@ pub(super) fn prefix(text: &str) -> Result<(), String> {
     if text.starts_with(INBOX) || INBOX.starts_with(text) {
         return Err("leads into `_INBOX.`: such subjects are for replies to requests".to_owned());
     }
-    if text == ROOT || text.starts_with(&format!("{ROOT}.")) {
+    if text == ADMIN_ROOT || text.starts_with(&format!("{ADMIN_ROOT}.")) {
         return Err(format!(
-            "leads into `{ROOT}.`: such subjects are for the operators of hosts"
+            "leads into `{ADMIN_ROOT}.`: such subjects are for the operators of hosts"
         ));
     }
     Ok(())
 }
 
 /// See [`check_queue`].
-pub(super) fn queue(text: &str) -> Result<(), String> {
+pub(crate) fn queue(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("is empty; leave it out for a subscription without a queue group".to_owned());
     }
@@ -99,8 +98,38 @@ pub(super) fn queue(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The subject as it travels: behind the prefix.
+pub(crate) fn on_wire(prefix: &str, subject: &str) -> String {
+    format!("{prefix}{subject}")
+}
+
+/// A subject with wildcards: `*` stands for one token, a last `>` for one or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pattern(String);
+
+impl Pattern {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Covers all subjects that the other one stands for? The other one may have wildcards, too.
+    pub(crate) fn covers(&self, other: &str) -> bool {
+        let mut theirs = other.split('.');
+        for ours in self.0.split('.') {
+            match (ours, theirs.next()) {
+                (">", Some(_)) => return true,
+                (_, None | Some(">")) => return false,
+                ("*", Some(_)) => {}
+                (ours, Some(token)) if ours == token => {}
+                _ => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
+}
+
 /// Refuses what is never a guest's to name: the server's own subjects, and other parties' replies.
-pub(super) fn not_reserved(text: &str) -> Result<(), String> {
+pub(crate) fn not_reserved(text: &str) -> Result<(), String> {
     if text.starts_with('$') {
         return Err(
             "begins with `$`: such subjects belong to the server and are never a guest's"
@@ -115,7 +144,7 @@ pub(super) fn not_reserved(text: &str) -> Result<(), String> {
     }
     if is_reserved(text) {
         return Err(format!(
-            "begins with `{ROOT}`: such subjects are for operators and are never a guest's"
+            "begins with `{ADMIN_ROOT}`: such subjects are for operators and are never a guest's"
         ));
     }
     Ok(())
@@ -266,5 +295,23 @@ mod tests {
                 .count()
                 < 150
         );
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for_and_no_more() {
+        let covers = |pattern: &str, subject: &str| Pattern(pattern.to_owned()).covers(subject);
+        assert!(covers("a.b", "a.b"));
+        assert!(!covers("a.b", "a.b.c"));
+        assert!(!covers("a.b.c", "a.b"));
+        assert!(covers("a.*", "a.b"));
+        assert!(covers("a.*", "a.*"));
+        assert!(!covers("a.*", "a.b.c"));
+        assert!(!covers("a.*", "a.>"));
+        assert!(covers("a.>", "a.b.c"));
+        assert!(covers("a.>", "a.>"));
+        assert!(covers("a.>", "a.*.c"));
+        assert!(!covers("a.>", "a"));
+        assert!(!covers("a.b", "a.*"));
+        assert!(covers(">", "a"));
     }
 }

@@ -1,0 +1,23 @@
+//! Components before they are guests: the places that they come from, their bytes, and news of what is pushed there.
+//!
+//! | file | what |
+//! |---|---|
+//! | `source.rs` | the place that a component comes from, as people write it |
+//! | `digest.rs` | what tells one component from another |
+//! | `fetch.rs`, `object.rs` | a source → bytes |
+//! | `follow.rs` | news of what is pushed to the sources that guests use |
+//! | `error.rs` | errors of fetching |
+
+mod digest;
+mod error;
+mod fetch;
+mod follow;
+mod object;
+mod source;
+
+pub(crate) use digest::Digest;
+pub use error::FetchError;
+pub(crate) use fetch::{Fetched, fetch, fetch_file, read_file};
+pub use follow::ComponentChanges;
+pub(crate) use follow::RunningObject;
+pub use source::{ComponentSource, parse_object};
