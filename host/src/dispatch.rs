@@ -15,7 +15,7 @@ use crate::guest::Guest;
 use crate::message::{Failure, FailureKind, Outcome};
 use crate::queue::{Queue, Reader};
 use crate::trial::Trial;
-use crate::trigger::Arrival;
+use crate::trigger::Incoming;
 
 /// The workers of one guest.
 pub(crate) struct Dispatcher {
@@ -25,7 +25,7 @@ pub(crate) struct Dispatcher {
 
 struct Shared {
     guest: Arc<Guest>,
-    queue: Arc<Queue<Arrival>>,
+    queue: Arc<Queue<Incoming>>,
     reader: Reader,
     /// The version is on trial, or has been.
     trial: Option<Arc<Trial>>,
@@ -45,7 +45,7 @@ impl Dispatcher {
     /// version is on trial and fails too often, they give up their place themselves.
     pub(crate) fn start(
         guest: Arc<Guest>,
-        queue: Arc<Queue<Arrival>>,
+        queue: Arc<Queue<Incoming>>,
         reader: Reader,
         trial: Option<Arc<Trial>>,
     ) -> Self {
@@ -118,14 +118,14 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn work(shared: Arc<Shared>) {
-    while let Some(arrival) = shared.queue.pop(shared.reader).await {
+    while let Some(incoming) = shared.queue.pop(shared.reader).await {
         shared.in_hand.fetch_add(1, Ordering::Relaxed);
         let counters = shared.guest.counters();
         let _in_flight = counters.in_flight.hold(1);
-        let (message, mut ticket) = arrival.open();
+        let (event, mut unsettled) = incoming.open();
         let began = Instant::now();
-        let handling = shared.guest.handle(message, None, ticket.trace().cloned());
-        let handling = AssertUnwindSafe(handling).catch_unwind();
+        let handling = shared.guest.handle(event, unsettled.trace().cloned());
+        let handling = AssertUnwindSafe(unsettled.during(handling)).catch_unwind();
         // A panic is a mistake of ours. It costs this message and its instance, not the worker.
         let outcome = handling.await.unwrap_or_else(|_panic| {
             counters.traps_by_panic.add_one();
@@ -137,10 +137,10 @@ async fn work(shared: Arc<Shared>) {
             })
         });
         counters.handling.observe(began.elapsed());
-        note(&shared.guest, &ticket.subject, &outcome);
+        note(&shared.guest, &unsettled.subject, &outcome);
         shared.judge(&outcome);
-        ticket.end_span(shared.guest.version(), &outcome);
-        ticket.settle(outcome).await;
+        unsettled.end_span(shared.guest.version(), &outcome);
+        unsettled.settle(outcome).await;
         shared.in_hand.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);
     }

@@ -25,6 +25,7 @@ mod metrics;
 mod policy;
 mod protocol;
 mod queue;
+mod self_subscribe;
 mod server;
 mod trace;
 mod trial;

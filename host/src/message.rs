@@ -1,4 +1,4 @@
-//! A message on its way to a guest, and what became of it. Plain data that every room may know.
+//! A message on its way to a guest, and what became of it. Plain data that every module may know.
 
 use bytes::Bytes;
 use std::time::Duration;
@@ -15,10 +15,18 @@ pub(crate) struct Message {
     pub(crate) payload: Bytes,
 }
 
-/// Where a message stands in its stream: `delivery` of `wit/handler.wit`.
+/// Something that a guest is to handle.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) message: Message,
+    /// `None` for a message that no stream delivered.
+    pub(crate) position: Option<StreamPosition>,
+}
+
+/// A message's position in its stream: `delivery` of `wit/handler.wit`.
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
-pub(crate) struct Delivery {
+pub(crate) struct StreamPosition {
     #[component(name = "stream-name")]
     pub(crate) stream_name: String,
     pub(crate) sequence: u64,

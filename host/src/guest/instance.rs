@@ -10,10 +10,10 @@ use super::component::Component;
 use super::engine::Engine;
 use super::state::{State, Template};
 use super::words;
-use crate::message::{Delivery, FailureKind, Message, Reply};
+use crate::message::{Event, FailureKind, Message, Reply, StreamPosition};
 use crate::trace::TraceHeaders;
 
-type Handle = TypedFunc<(Message, Option<Delivery>), (Result<Option<Reply>, GuestFailure>,)>;
+type Handle = TypedFunc<(Message, Option<StreamPosition>), (Result<Option<Reply>, GuestFailure>,)>;
 
 /// One instance. After a trap, or a call that was not awaited to its end, it must not be used again.
 pub(super) struct Instance {
@@ -79,18 +79,18 @@ impl Instance {
 
     pub(super) async fn handle(
         &mut self,
-        message: Message,
-        delivery: Option<Delivery>,
+        event: Event,
         trace: Option<TraceHeaders>,
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
+        let Event { message, position } = event;
         self.store
             .data_mut()
             .imports
             .take_in_hand(message.reply_to.clone(), trace);
         let (result,) = self
             .handle
-            .call_async(&mut self.store, (message, delivery))
+            .call_async(&mut self.store, (message, position))
             .await?;
         Ok(result)
     }

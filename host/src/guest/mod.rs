@@ -24,7 +24,7 @@ pub(crate) use self::state::Template;
 
 use self::instance::Instance;
 use crate::config::Limits;
-use crate::message::{Delivery, Failure, FailureKind, Message, Outcome};
+use crate::message::{Event, Failure, FailureKind, Outcome};
 use crate::metrics::{Counter, GuestCounters};
 use crate::trace::TraceHeaders;
 
@@ -130,19 +130,14 @@ impl Guest {
     }
 
     /// Gives the guest a message, within its limits. What the guest sends meanwhile goes into this trace.
-    pub(crate) async fn handle(
-        &self,
-        message: Message,
-        delivery: Option<Delivery>,
-        trace: Option<TraceHeaders>,
-    ) -> Outcome {
+    pub(crate) async fn handle(&self, event: Event, trace: Option<TraceHeaders>) -> Outcome {
         let time = self.limits().time;
         let handling = async {
             let mut instance = self.instance().await?;
             if instance.uses > 0 {
                 self.counters().instances_reused.add_one();
             }
-            match instance.handle(message, delivery, trace).await {
+            match instance.handle(event, trace).await {
                 Ok(answer) => Ok((instance, answer)),
                 Err(error) => {
                     let (kind, failure) = self.diagnose(&error, Some(&mut instance));

@@ -12,7 +12,7 @@ use super::{ChangeError, DrainReport};
 use crate::config::{CanarySettings, GuestSettings};
 use crate::guest::CompiledComponent;
 use crate::trial::Trial;
-use crate::trigger::{Gate, VersionSubjects};
+use crate::trigger::{Prepared, VersionSubscriptions};
 
 /// What is to become of a guest.
 pub(super) enum Change {
@@ -55,15 +55,15 @@ struct Started {
 
 /// What only has to change hands, and can still be taken back.
 enum Ready {
-    /// A version whose subscriptions have begun behind a gate.
-    Main(Started, Gate),
+    /// A version whose subscriptions have begun behind a prepared.
+    Main(Started, Prepared),
     /// A version that needs none.
     Canary(Started, CanarySettings),
-    /// A version on trial whose own subscriptions have begun behind a gate.
+    /// A version on trial whose own subscriptions have begun behind a prepared.
     Promotion {
         base: Base,
         trial: Arc<Trial>,
-        gate: Gate,
+        prepared: Prepared,
     },
 }
 
@@ -213,8 +213,8 @@ impl Guests {
             match started.canary.take() {
                 _ if failed.is_some() => left_out.push(started.candidate),
                 Some(settings) => ready.push(Ready::Canary(started, settings)),
-                None => match begin(&started.base, started.candidate.own()).await {
-                    Ok(gate) => ready.push(Ready::Main(started, gate)),
+                None => match prepare(&started.base, started.candidate.own()).await {
+                    Ok(prepared) => ready.push(Ready::Main(started, prepared)),
                     Err(error) => {
                         failed = Some(error);
                         left_out.push(started.candidate);
@@ -248,8 +248,12 @@ impl Guests {
                 Arc::clone(canary.version.own()),
             )
         };
-        match begin(&base, &own).await {
-            Ok(gate) => Ok(Ready::Promotion { base, trial, gate }),
+        match prepare(&base, &own).await {
+            Ok(prepared) => Ok(Ready::Promotion {
+                base,
+                trial,
+                prepared,
+            }),
             Err(error) => {
                 trial.resume();
                 Err(error)
@@ -265,21 +269,21 @@ impl Guests {
     /// Gives a version its messages. Returns those that get none any more.
     async fn put_in(&self, ready: Ready) -> Vec<Leaving> {
         match ready {
-            Ready::Main(started, gate) => {
+            Ready::Main(started, prepared) => {
                 let (base, own) = (started.base.clone(), Arc::clone(started.candidate.own()));
                 let leaving = self.put_into_service(started);
-                come_into_service(&base, &own, gate).await;
+                base.intake.commit(&own, prepared).await;
                 leaving
             }
             Ready::Promotion {
                 base,
                 trial: _,
-                gate,
+                prepared,
             } => {
                 let Some((leaving, own)) = self.put_canary_into_service(&base) else {
                     return Vec::new();
                 };
-                come_into_service(&base, &own, gate).await;
+                base.intake.commit(&own, prepared).await;
                 vec![leaving]
             }
             Ready::Canary(started, settings) => {
@@ -316,7 +320,7 @@ impl Guests {
         leaving
     }
 
-    fn put_canary_into_service(&self, base: &Base) -> Option<(Leaving, Arc<VersionSubjects>)> {
+    fn put_canary_into_service(&self, base: &Base) -> Option<(Leaving, Arc<VersionSubscriptions>)> {
         let mut slots = self.slots();
         // It is held, and whoever calls has the turn: it is there.
         let slot = slots.get_mut(&*base.name)?;
@@ -362,14 +366,18 @@ impl Ready {
                 Started {
                     base, candidate, ..
                 },
-                gate,
+                prepared,
             ) => {
-                base.subjects.take_back(gate).await;
+                base.intake.cancel(prepared).await;
                 Some(candidate)
             }
             Self::Canary(started, _) => Some(started.candidate),
-            Self::Promotion { base, trial, gate } => {
-                base.subjects.take_back(gate).await;
+            Self::Promotion {
+                base,
+                trial,
+                prepared,
+            } => {
+                base.intake.cancel(prepared).await;
                 trial.resume();
                 None
             }
@@ -410,15 +418,8 @@ async fn end_all(leaving: Vec<Leaving>, deadline: Instant) -> DrainReport {
     report
 }
 
-/// Begins what a version wants to be subscribed to, behind a gate.
-async fn begin(base: &Base, own: &VersionSubjects) -> Result<Gate, ChangeError> {
-    let begun = base.subjects.begin_all(&own.wanted(), own.version()).await;
-    begun.map_err(|refused| ChangeError::subscribe(&base.name, refused))
-}
-
-/// The version has its guest's queue. From here on the subscriptions, too, are as it wants them.
-async fn come_into_service(base: &Base, own: &VersionSubjects, gate: Gate) {
-    base.subjects.adopt(|| own.come_into_service(), &gate).await;
-    gate.open();
-    base.subjects.end_before(own.version()).await;
+/// Begins what a version wants to hear, which waits until it is in service.
+async fn prepare(base: &Base, own: &VersionSubscriptions) -> Result<Prepared, ChangeError> {
+    let prepared = base.intake.prepare(own).await;
+    prepared.map_err(|refused| ChangeError::subscribe(&base.name, refused))
 }

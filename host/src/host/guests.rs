@@ -21,7 +21,7 @@ use crate::lock::locked;
 use crate::metrics::{GuestCounters, GuestFigures, GuestStats};
 use crate::queue::Queue;
 use crate::trace::Tracer;
-use crate::trigger::{Arrival, Subjects};
+use crate::trigger::{Incoming, Intake};
 
 /// What every guest of a host has around it.
 pub(super) struct Surroundings {
@@ -38,8 +38,8 @@ pub(super) struct Surroundings {
 #[derive(Clone)]
 pub(super) struct Base {
     pub(super) name: Arc<str>,
-    pub(super) subjects: Arc<Subjects>,
-    pub(super) queue: Arc<Queue<Arrival>>,
+    pub(super) intake: Arc<Intake>,
+    pub(super) queue: Arc<Queue<Incoming>>,
     pub(super) counters: Arc<GuestCounters>,
     /// Woken when a version on trial has failed.
     pub(super) canary_failure: Arc<Notify>,
@@ -238,7 +238,7 @@ impl Guests {
         let queue = Arc::new(Queue::new(0, 0));
         let connection = self.surroundings.connection.clone();
         let tracer = self.surroundings.tracer.clone();
-        let subjects = Subjects::new(
+        let intake = Intake::new(
             name,
             connection,
             Arc::clone(&counters),
@@ -248,7 +248,7 @@ impl Guests {
         let canary_failure = Arc::clone(&self.canary_failure);
         Base {
             name: name.into(),
-            subjects: Arc::new(subjects),
+            intake: Arc::new(intake),
             queue,
             counters,
             canary_failure,
@@ -322,16 +322,17 @@ impl Guests {
             .map(|slot| Arc::clone(&slot.base.queue))
             .collect();
         let leaving: Vec<_> = slots.iter().map(Slot::settled).collect();
-        let stoppers = join_all(slots.iter().map(|slot| slot.base.subjects.stoppers()))
-            .await
-            .concat();
-        let left = deadline.saturating_duration_since(Instant::now());
-        if let Err(error) = self.surroundings.connection.quiesce(&stoppers, left).await {
+        let intakes: Vec<_> = slots
+            .iter()
+            .map(|slot| Arc::clone(&slot.base.intake))
+            .collect();
+        if let Err(error) =
+            Intake::stop_all(&intakes, &self.surroundings.connection, deadline).await
+        {
             report
                 .problems
                 .push(format!("messages on their way may be lost: {error}"));
         }
-        join_all(slots.iter().map(|slot| slot.base.subjects.finish())).await;
         // All at once: a guest that takes all the time leaves the others theirs.
         let versions = slots.into_iter().zip(leaving).flat_map(|(slot, settled)| {
             let Slot {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::guest::LoadError;
 use crate::metrics::GuestStats;
 use crate::server::ServerError;
+use crate::trigger::SubscribeRefused;
 
 /// What became of the messages that had arrived when a host, or a guest, was told to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -226,7 +227,8 @@ impl ChangeError {
         }
     }
 
-    pub(super) fn subscribe(name: &str, (subject, source): (String, Error)) -> Self {
+    pub(super) fn subscribe(name: &str, refused: SubscribeRefused) -> Self {
+        let SubscribeRefused { subject, source } = refused;
         Self::guest(name, GuestError::Subscribe { subject, source })
     }
 }

@@ -14,7 +14,7 @@ use crate::imports;
 use crate::policy::Policy;
 use crate::queue::Reader;
 use crate::trial::Trial;
-use crate::trigger::VersionSubjects;
+use crate::trigger::VersionSubscriptions;
 
 /// A version that has started, and is not in service.
 pub(super) struct Candidate {
@@ -29,7 +29,7 @@ pub(super) struct Version {
 
 struct Parts {
     guest: Arc<Guest>,
-    own: Arc<VersionSubjects>,
+    own: Arc<VersionSubscriptions>,
     settings: GuestSettings,
     digest: Digest,
     /// The version's part of the instances that all guests share. Given back last.
@@ -49,13 +49,10 @@ impl Candidate {
     ) -> Result<Self, GuestStartError> {
         let name = &base.name;
         let policy = Policy::new(name, &settings, &surroundings.prefix);
-        let subjects = Arc::clone(&base.subjects);
-        let own = Arc::new(VersionSubjects::new(
-            subjects,
-            number,
-            policy.prefix(),
-            &settings.subscribe,
-        ));
+        let own = base
+            .intake
+            .of_version(number, policy.prefix(), &settings.subscribe);
+        let own = Arc::new(own);
         let imports = imports::Shared {
             policy,
             connection: surroundings.connection.clone(),
@@ -86,7 +83,7 @@ impl Candidate {
     }
 
     /// Its way to the guest's subscriptions.
-    pub(super) fn own(&self) -> &Arc<VersionSubjects> {
+    pub(super) fn own(&self) -> &Arc<VersionSubscriptions> {
         &self.parts.own
     }
 
@@ -142,7 +139,7 @@ impl Version {
     }
 
     /// Its way to the guest's subscriptions.
-    pub(super) fn own(&self) -> &Arc<VersionSubjects> {
+    pub(super) fn own(&self) -> &Arc<VersionSubscriptions> {
         &self.parts.own
     }
 

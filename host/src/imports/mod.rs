@@ -5,7 +5,6 @@ mod bindings;
 mod jetstream;
 mod keyvalue;
 mod pubsub;
-mod subscriptions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +22,8 @@ use crate::metrics::GuestCounters;
 use crate::policy::{Action, Denied, Policy};
 use crate::protocol::reserved::takes_orders;
 use crate::protocol::subject::check_subject;
+use crate::self_subscribe::SelfSubscribe;
 use crate::trace::TraceHeaders;
-
-pub(crate) use self::subscriptions::{Changed, Subscriptions};
 
 /// The answer to an operation of a guest.
 type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
@@ -43,7 +41,7 @@ pub(crate) struct Shared {
     /// The buckets whose settings are the operator's.
     pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
     pub(crate) counters: Arc<GuestCounters>,
-    pub(crate) subscriptions: Arc<dyn Subscriptions>,
+    pub(crate) subscriptions: Arc<dyn SelfSubscribe>,
 }
 
 /// What the imports of one instance know.

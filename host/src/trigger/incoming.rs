@@ -1,4 +1,4 @@
-//! A message that has arrived, and how what became of it is carried out.
+//! A message that has arrived, and its settlement: what its sender gets for what became of it.
 
 use std::sync::Arc;
 
@@ -8,88 +8,106 @@ use bytes::Bytes;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::headers::{from_wire, to_wire};
-use crate::message::{Failure, FailureKind, Message, Outcome, Reply};
+use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
 use crate::protocol::reserved::takes_orders;
 use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use crate::trace::{TraceHeaders, Traced, Tracer};
 
-/// A message that has arrived for a guest.
-pub(crate) struct Arrival {
-    pub(super) message: async_nats::Message,
-    /// What the guest does not see of the subject.
-    pub(super) prefix_bytes: usize,
-    pub(super) source: Arc<Source>,
+/// A message that has arrived for a guest, and waits in its queue.
+pub(crate) struct Incoming {
+    message: async_nats::Message,
+    /// The bytes of prefix that the guest does not see of the subject.
+    prefix_bytes: usize,
+    context: Arc<SubscriptionContext>,
 }
 
-/// What is left of a message while the guest handles it.
-pub(crate) struct Ticket {
+/// A message that a guest was given and whose outcome has not been settled with its sender.
+#[must_use = "whoever waits for a reply hears nothing until it is settled"]
+pub(crate) struct Unsettled {
+    /// The subject as it travelled.
     pub(crate) subject: Subject,
+    /// The subject on which the sender waits for a reply.
     reply_to: Option<Subject>,
-    source: Arc<Source>,
-    /// There is none if the host records no traces.
+    context: Arc<SubscriptionContext>,
+    /// The message's span. There is none if the host records no traces.
     traced: Option<Traced>,
 }
 
-/// What all subscriptions of one guest share.
-pub(super) struct Source {
+/// Shared by all subscriptions of one guest.
+pub(super) struct SubscriptionContext {
+    /// The guest's name.
     pub(super) guest: Arc<str>,
     pub(super) connection: Connection,
     pub(super) counters: Arc<GuestCounters>,
+    /// There is none if the host records no traces.
     pub(super) tracer: Option<Tracer>,
 }
 
-impl Arrival {
-    /// The message as the guest sees it, and what it takes to carry out what becomes of it.
-    pub(crate) fn open(self) -> (Message, Ticket) {
+impl Incoming {
+    pub(super) fn new(
+        message: async_nats::Message,
+        prefix_bytes: usize,
+        context: Arc<SubscriptionContext>,
+    ) -> Self {
+        Self {
+            message,
+            prefix_bytes,
+            context,
+        }
+    }
+
+    /// Opens the message: the event that the guest is given, and what settles it.
+    pub(crate) fn open(self) -> (Event, Unsettled) {
         let Self {
             message,
             prefix_bytes,
-            source,
+            context,
         } = self;
         let begin = |tracer: &Tracer| {
-            tracer.begin(&source.guest, &message.subject, message.headers.as_ref())
+            tracer.begin(&context.guest, &message.subject, message.headers.as_ref())
         };
-        let traced = source.tracer.as_ref().map(begin);
-        let opened = Message {
-            subject: message
-                .subject
-                .get(prefix_bytes..)
-                .unwrap_or(&message.subject)
-                .to_owned(),
-            reply_to: message
-                .reply
-                .as_ref()
-                .map(|reply| reply.as_str().to_owned()),
-            headers: from_wire(message.headers.as_ref()),
-            payload: message.payload,
-        };
-        (
-            opened,
-            Ticket {
-                subject: message.subject,
-                reply_to: message.reply,
-                source,
-                traced,
+        let traced = context.tracer.as_ref().map(begin);
+        let subject = message.subject.get(prefix_bytes..);
+        let reply_to = message.reply.as_ref();
+        let event = Event {
+            message: Message {
+                subject: subject.unwrap_or(&message.subject).to_owned(),
+                reply_to: reply_to.map(|reply| reply.as_str().to_owned()),
+                headers: from_wire(message.headers.as_ref()),
+                payload: message.payload,
             },
-        )
+            position: None,
+        };
+        let unsettled = Unsettled {
+            subject: message.subject,
+            reply_to: message.reply,
+            context,
+            traced,
+        };
+        (event, unsettled)
     }
 }
 
-impl Ticket {
-    /// What goes with everything that the guest sends while it handles the message.
+impl Unsettled {
+    /// The trace headers of everything that the guest sends while it handles the message.
     pub(crate) fn trace(&self) -> Option<&TraceHeaders> {
         self.traced.as_ref().map(Traced::headers)
     }
 
-    /// This version of the guest is done with the message.
+    /// Keeps the message the guest's while it is being handled. A core message needs nothing for that.
+    pub(crate) async fn during<T>(&self, handling: impl Future<Output = T>) -> T {
+        handling.await
+    }
+
+    /// Ends the message's span: this version of the guest is done with it.
     pub(crate) fn end_span(&mut self, version: u32, outcome: &Outcome) {
         if let Some(traced) = &mut self.traced {
             traced.end(version, outcome);
         }
     }
 
-    /// Carries out what became of the message: whoever waits for a reply gets it, or an error.
+    /// Settles the message: whoever waits for a reply gets it, or an error.
     pub(crate) async fn settle(self, outcome: Outcome) {
         let answer = match outcome {
             Outcome::Handled(None) => return,
@@ -99,12 +117,12 @@ impl Ticket {
         let Some(reply_to) = &self.reply_to else {
             return;
         };
-        let counters = &self.source.counters;
+        let counters = &self.context.counters;
         match self.answer(reply_to.clone(), answer).await {
             Ok(()) => counters.replied.add_one(),
             Err(error) => {
                 counters.replies_failed.add_one();
-                let guest = &self.source.guest;
+                let guest = &self.context.guest;
                 tracing::error!(%guest, subject = %self.subject, "the reply could not be sent: {error}");
             }
         }
@@ -134,7 +152,7 @@ impl Ticket {
 
     async fn send(&self, reply_to: &Subject, reply: Reply) -> Result<(), Error> {
         let headers = to_wire(reply.headers, self.trace())?;
-        self.source
+        self.context
             .connection
             .publish(reply_to.clone(), None, headers, reply.payload)
             .await

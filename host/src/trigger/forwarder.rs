@@ -1,0 +1,89 @@
+//! The task of one subscription: forwards what arrives into the guest's queue at once, on the connection's own thread.
+//!
+//! The client would drop messages of a slow reader without saying whose they were. What does not fit into the queue is
+//! dropped here, and counted for the guest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::incoming::{Incoming, SubscriptionContext};
+use crate::connection::Inbound;
+use crate::protocol::reserved::is_reserved;
+use crate::queue::Queue;
+
+/// The bytes of a waiting message beside its own: the structures that hold it.
+const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Incoming>();
+
+/// The messages that wait before payloads are copied. A payload is a slice of the buffer that it was read into, which it
+/// keeps alive, 64 KiB at a time: cheap for a few messages, but behind so many a queue would hold more than its bytes.
+const COPY_BEHIND: usize = 64;
+
+/// Forwards the messages of one subscription.
+pub(super) struct Forwarder {
+    /// The guest's queue.
+    pub(super) queue: Arc<Queue<Incoming>>,
+    /// The bytes of prefix that the guest does not see of the subjects. A version may have another prefix than the last.
+    pub(super) prefix_bytes: Arc<AtomicUsize>,
+    pub(super) context: Arc<SubscriptionContext>,
+}
+
+impl Forwarder {
+    /// Runs until the subscription ends. Behind a gate that is never opened nothing is forwarded: the messages are nobody's.
+    pub(super) async fn run(self, mut inbound: Inbound, gate: Option<watch::Receiver<bool>>) {
+        if let Some(mut gate) = gate
+            && gate.wait_for(|is_open| *is_open).await.is_err()
+        {
+            return;
+        }
+        while let Some(message) = inbound.next().await {
+            self.take(message);
+        }
+    }
+
+    fn take(&self, mut message: async_nats::Message) {
+        // A subscription to `>` hears the server's own subjects, too: they are not the guest's.
+        if is_reserved(&message.subject) {
+            return;
+        }
+        let counters = &self.context.counters;
+        counters.received.add_one();
+        if self.queue.len() >= COPY_BEHIND {
+            message.payload = Bytes::copy_from_slice(&message.payload);
+        }
+        let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
+        let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
+        let incoming = Incoming::new(message, prefix_bytes, Arc::clone(&self.context));
+        if self.queue.push(incoming, bytes).is_err() {
+            counters.dropped.add_one();
+            let dropped = counters.dropped.get();
+            // One line at 1, 2, 4, 8 …: a flood of messages must not become one of log lines.
+            if dropped.is_power_of_two() {
+                let guest = &self.context.guest;
+                tracing::warn!(%guest, dropped, "the guest does not keep up: its queue is full, messages are dropped");
+            }
+        }
+    }
+}
+
+/// Waits until what had arrived on a stopped subscription is in the queue.
+pub(super) async fn forwarded(guest: &str, forwarder: &mut JoinHandle<()>, deadline: Instant) {
+    let ended = match timeout_at(deadline, &mut *forwarder).await {
+        Ok(ended) => ended,
+        Err(_elapsed) => {
+            // While there is no server the client may take no orders: then a subscription has no end.
+            tracing::warn!(%guest, "a subscription could not be ended: it is cut off");
+            forwarder.abort();
+            forwarder.await
+        }
+    };
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%guest, "the task of a subscription has panicked: {error}");
+    }
+}
