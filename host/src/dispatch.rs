@@ -11,25 +11,25 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::canary_analysis::CanaryAnalysis;
 use crate::guest::Guest;
 use crate::message::{Failure, FailureKind, Outcome};
-use crate::queue::{Queue, Reader};
-use crate::trial::Trial;
+use crate::queue::{Queue, ReaderId};
 use crate::trigger::Incoming;
 
 /// The workers of one guest.
 pub(crate) struct Dispatcher {
     workers: JoinSet<()>,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerContext>,
 }
 
-struct Shared {
+struct WorkerContext {
     guest: Arc<Guest>,
     queue: Arc<Queue<Incoming>>,
-    reader: Reader,
+    reader: ReaderId,
     /// The version is on trial, or has been.
-    trial: Option<Arc<Trial>>,
-    in_hand: AtomicUsize,
+    analysis: Option<Arc<CanaryAnalysis>>,
+    in_flight: AtomicUsize,
     settled: AtomicU64,
 }
 
@@ -46,18 +46,17 @@ impl Dispatcher {
     pub(crate) fn start(
         guest: Arc<Guest>,
         queue: Arc<Queue<Incoming>>,
-        reader: Reader,
-        trial: Option<Arc<Trial>>,
+        reader: ReaderId,
+        analysis: Option<Arc<CanaryAnalysis>>,
     ) -> Self {
-        let workers = guest.most_instances();
-        let (in_hand, settled) = Default::default();
-        let shared = Arc::new(Shared {
+        let workers = guest.max_instances();
+        let shared = Arc::new(WorkerContext {
             guest,
             queue,
             reader,
-            trial,
-            in_hand,
-            settled,
+            analysis,
+            in_flight: AtomicUsize::new(0),
+            settled: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
         for _ in 0..workers {
@@ -75,13 +74,13 @@ impl Dispatcher {
     }
 
     /// What its workers take from the queue as.
-    pub(crate) fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> ReaderId {
         self.shared.reader
     }
 
     /// How many messages are being handled.
-    pub(crate) fn in_hand(&self) -> usize {
-        self.shared.in_hand.load(Ordering::Relaxed)
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
     }
 
     /// Waits until every message is settled: those in hand, and those in the queue, which must have been closed or handed
@@ -93,7 +92,7 @@ impl Dispatcher {
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         if !in_time {
             waiting = self.shared.queue.clear(self.shared.reader);
             self.workers.abort_all();
@@ -104,7 +103,7 @@ impl Dispatcher {
         }
         Drained {
             finished: self.settled() - settled_before,
-            abandoned: (waiting + self.in_hand()) as u64,
+            abandoned: (waiting.len() + self.in_flight()) as u64,
         }
     }
 }
@@ -117,11 +116,11 @@ fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn work(shared: Arc<Shared>) {
+async fn work(shared: Arc<WorkerContext>) {
     while let Some(incoming) = shared.queue.pop(shared.reader).await {
-        shared.in_hand.fetch_add(1, Ordering::Relaxed);
+        shared.in_flight.fetch_add(1, Ordering::Relaxed);
         let counters = shared.guest.counters();
-        let _in_flight = counters.in_flight.hold(1);
+        let _held = counters.in_flight.hold(1);
         let (event, mut unsettled) = incoming.open();
         let began = Instant::now();
         let handling = shared.guest.handle(event, unsettled.trace().cloned());
@@ -141,17 +140,19 @@ async fn work(shared: Arc<Shared>) {
         shared.judge(&outcome);
         unsettled.end_span(shared.guest.version(), &outcome);
         unsettled.settle(outcome).await;
-        shared.in_hand.fetch_sub(1, Ordering::Relaxed);
+        shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Shared {
+impl WorkerContext {
     /// A version on trial that fails too often gets no more messages, before whoever sent this one hears of it.
     fn judge(&self, outcome: &Outcome) {
-        let Some(trial) = &self.trial else { return };
-        if trial.count(matches!(outcome, Outcome::Failed(_))) {
-            self.queue.join(self.reader);
+        let Some(analysis) = &self.analysis else {
+            return;
+        };
+        if analysis.count(matches!(outcome, Outcome::Failed(_))) {
+            self.queue.merge_lane(self.reader);
         }
     }
 }

@@ -32,3 +32,15 @@ pub enum Error {
     #[error("the server refused: {0}")]
     Failed(String),
 }
+
+/// An error and its causes in one line: `cannot start: no such file`.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -8,6 +8,7 @@
 //! and `policy` (whether they may).
 
 pub mod admin;
+mod canary_analysis;
 mod component;
 pub mod config;
 mod connection;
@@ -25,10 +26,12 @@ mod metrics;
 mod policy;
 mod protocol;
 mod queue;
+mod rollout;
 mod self_subscribe;
 mod server;
+mod status;
+mod task;
 mod trace;
-mod trial;
 mod trigger;
 
 pub use component::{ComponentChanges, FetchError};
@@ -38,9 +41,8 @@ pub use connector::{
 };
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
-pub use host::{
-    Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, Host, HostBuilder,
-    StartError,
-};
+pub use host::{Host, HostBuilder, StartError};
 pub use metrics::GuestStats;
+pub use rollout::{Applied, ChangeError, DrainReport, GuestError};
 pub use server::{Server, ServerError};
+pub use status::{CanaryStatus, GuestStatus};

@@ -340,14 +340,12 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
         "{people}"
     );
 
-    let abandoned = wharf(&server, &["guests", "abandon", "p"]).await?;
-    assert_eq!(abandoned.code, Some(0), "{}", abandoned.stderr);
+    let aborted = wharf(&server, &["guests", "abort", "p"]).await?;
+    assert_eq!(aborted.code, Some(0), "{}", aborted.stderr);
     assert!(
-        abandoned
-            .stderr
-            .contains("abandoned the canary of: p on here"),
+        aborted.stderr.contains("aborted the canary of: p on here"),
         "{}",
-        abandoned.stderr
+        aborted.stderr
     );
     assert_eq!(
         ask_json_of(&client, "p", &config).await?,
@@ -381,16 +379,19 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
-    eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
+    eventually("it is rolled back", || host.guests()[0].canary.is_none()).await?;
     let none = wharf(&server, &["guests", "promote", "p"]).await?;
     assert!(
         none.stderr
-            .contains("the last one was taken out: version 6, "),
+            .contains("the last one was rolled back: version 6, "),
         "{}",
         none.stderr
     );
     let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
-    assert!(people.contains("canary taken out  version 6, "), "{people}");
+    assert!(
+        people.contains("canary rolled back version 6, "),
+        "{people}"
+    );
     host.shutdown().await;
     Ok(())
 }
@@ -440,7 +441,7 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
             "404",
             "\"probe\" has no canary",
         ),
-        ("abandon", json!({ "guest": "a" }), "404", "no guest"),
+        ("abort", json!({ "guest": "a" }), "404", "no guest"),
         (
             "replace",
             json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }),
@@ -492,11 +493,11 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
     }
     client.flush().await?;
     eventually("all instances loop", || {
-        host.guests().iter().any(|guest| guest.in_hand == 4)
+        host.guests().iter().any(|guest| guest.in_flight == 4)
     })
     .await?;
     let listed = wharf_json(&server, &["guests", "list"]).await?;
-    assert_eq!(listed["hosts"][0]["guests"][0]["in_hand"], 4, "{listed}");
+    assert_eq!(listed["hosts"][0]["guests"][0]["in_flight"], 4, "{listed}");
     drop(host);
     Ok(())
 }
@@ -511,7 +512,7 @@ async fn a_host_is_drained_by_an_order() -> Result<()> {
     } = probe_on("h").await?;
     let reply = ask(&client, "wharf.admin.h.drain", json!({})).await?;
     assert!(reply.headers.is_none(), "{reply:?}");
-    soon("the host is told", host.told_to_drain()).await?;
+    soon("the host is told", host.drain_requested()).await?;
     let report = host.shutdown().await;
     assert!(report.is_clean(), "{report:?}");
     Ok(())

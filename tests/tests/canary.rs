@@ -1,4 +1,4 @@
-//! Canaries: a share of a guest's messages goes to another version, which is promoted, abandoned, or taken out.
+//! Canaries: a share of a guest's messages goes to another version, which is promoted, aborted, or rolled back.
 //!
 //! The version in service is the echo, which answers anything with itself; the canary is the probe, which does what the
 //! message says. So a message can fail with the canary alone.
@@ -57,7 +57,7 @@ impl Place {
         })
     }
 
-    fn info(&self) -> Result<wharf::GuestInfo> {
+    fn info(&self) -> Result<wharf::GuestStatus> {
         self.host
             .guests()
             .into_iter()
@@ -216,41 +216,41 @@ async fn a_canary_gets_its_share_of_the_messages_and_no_more() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_canary_that_fails_too_often_is_taken_out_under_load_and_no_message_is_lost() -> Result<()>
-{
+async fn a_canary_that_fails_too_often_is_rolled_back_under_load_and_no_message_is_lost()
+-> Result<()> {
     let settings = guest(0.25)?;
     let place = Place::start(settings.clone()).await?;
     let load = Load::start(&place, step(json!({ "do": "trap" })));
-    eventually("it is taken out", || {
+    eventually("it is rolled back", || {
         place.host.guests()[0].canary.is_none()
     })
     .await?;
     handled(&place, 1000).await?;
     let answers = load.end().await?;
-    // One of a hundred may fail; with the second it gets no more, but may have as many in hand as it has instances.
+    // One of a hundred may fail; with the second it gets no more, but may have as many in flight as it has instances.
     ensure!(
         (2..=9).contains(&answers.failed) && answers.by_canary == 0,
         "{answers:?}"
     );
     let info = place.info()?;
-    let why = info.canary_taken_out.context("it says why")?;
+    let why = info.canary_rolled_back.context("it says why")?;
     ensure!(
         why.contains("and of 100 1 may (max_failure = 0.01)") && why.contains("version 2"),
         "{why}"
     );
-    assert_eq!(info.stats.canaries_taken_out, 1);
+    assert_eq!(info.stats.canaries_rolled_back, 1);
     assert_eq!(
         (info.stats.handled, info.stats.trapped, info.stats.dropped),
         (answers.by_main, answers.failed, 0)
     );
     for gone in [
-        place.host.promote("guest").await,
-        place.host.abandon("guest").await,
+        place.host.promote_canary("guest").await,
+        place.host.abort_canary("guest").await,
     ] {
-        let Err(ChangeError::NoCanary { taken_out, .. }) = gone else {
+        let Err(ChangeError::NoCanary { rolled_back, .. }) = gone else {
             anyhow::bail!("{gone:?}")
         };
-        assert_eq!(taken_out.as_deref(), Some(why.as_str()));
+        assert_eq!(rolled_back.as_deref(), Some(why.as_str()));
     }
     // What was asked for has not changed: it is not tried again.
     assert_eq!(place.apply(&settings).await?, wharf::Applied::default());
@@ -259,7 +259,7 @@ async fn a_canary_that_fails_too_often_is_taken_out_under_load_and_no_message_is
     let mut again = settings;
     again.canary.as_mut().context("a canary")?.share = Ratio::new(1.0).context("a share")?;
     assert_eq!(place.apply(&again).await?.canaries, ["guest"]);
-    ensure!(place.is_canary(SUBJECT).await? && place.info()?.canary_taken_out.is_none());
+    ensure!(place.is_canary(SUBJECT).await? && place.info()?.canary_rolled_back.is_none());
     Ok(())
 }
 
@@ -339,7 +339,7 @@ async fn a_canary_that_is_behind_takes_no_room_from_the_version_in_service() -> 
         place.client.publish(SUBJECT, spin.clone()).await?;
         place.client.flush().await?;
         eventually("it has come where it belongs", || {
-            let waits = canary().map_or(0, |canary| (canary.queued + canary.in_hand) as u64);
+            let waits = canary().map_or(0, |canary| (canary.queued + canary.in_flight) as u64);
             place
                 .host
                 .stats("guest")
@@ -348,7 +348,11 @@ async fn a_canary_that_is_behind_takes_no_room_from_the_version_in_service() -> 
         .await?;
     }
     let canary = canary().context("it hangs")?;
-    assert_eq!((canary.in_hand, canary.queued), (1, 5), "half of the queue");
+    assert_eq!(
+        (canary.in_flight, canary.queued),
+        (1, 5),
+        "half of the queue"
+    );
     assert_eq!(place.host.stats("guest").context("it runs")?.dropped, 0);
     Ok(())
 }
@@ -368,7 +372,7 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
         .await
         .expect_err("nobody hears it");
     assert_eq!(unheard.kind(), async_nats::RequestErrorKind::NoResponders);
-    let report = place.host.promote("guest").await?;
+    let report = place.host.promote_canary("guest").await?;
     ensure!(report.is_clean(), "{report:?}");
     ensure!(place.is_canary("own").await?);
     for _ in 0..50 {
@@ -386,12 +390,12 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
         (2, component("probe")?.into(), None)
     );
     assert_eq!(info.stats.dropped, 0);
-    let none = place.host.promote("guest").await;
+    let none = place.host.promote_canary("guest").await;
     ensure!(
         matches!(
             none,
             Err(ChangeError::NoCanary {
-                taken_out: None,
+                rolled_back: None,
                 ..
             })
         ),
@@ -422,7 +426,7 @@ async fn a_canary_is_promoted_under_load_and_hears_what_it_wants_from_then_on() 
 }
 
 #[tokio::test]
-async fn a_canary_that_is_abandoned_finishes_what_it_has_in_hand() -> Result<()> {
+async fn a_canary_that_is_aborted_finishes_what_it_has_in_flight() -> Result<()> {
     let mut settings = guest(1.0)?;
     settings.instances.max = 1.try_into()?;
     settings.request = vec!["gate".into()];
@@ -437,9 +441,9 @@ async fn a_canary_that_is_abandoned_finishes_what_it_has_in_hand() -> Result<()>
         let payload = say("canary");
         let (client, asks) = (place.client.clone(), payload.clone());
         let waiting = tokio::spawn(async move { client.request(SUBJECT, asks).await });
-        let abandoning = async {
+        let aborting = async {
             eventually("one waits", || place.host.guests()[0].queued == 1).await?;
-            let abandoning = place.host.abandon("guest");
+            let aborting = place.host.abort_canary("guest");
             let go_on = async {
                 ensure!(
                     waiting.await??.payload == payload,
@@ -451,11 +455,11 @@ async fn a_canary_that_is_abandoned_finishes_what_it_has_in_hand() -> Result<()>
                     .await?;
                 anyhow::Ok(())
             };
-            let (report, gone_on) = tokio::join!(abandoning, go_on);
+            let (report, gone_on) = tokio::join!(aborting, go_on);
             gone_on?;
             anyhow::Ok(report?)
         };
-        abandoning.await
+        aborting.await
     };
     let (held, report) = tokio::join!(held, rest);
     let answer: Value = serde_json::from_slice(&held?.payload)?;
@@ -628,13 +632,13 @@ async fn what_a_canary_may_want_to_hear_has_the_bound_of_a_guest_in_service() ->
         "{answer}"
     );
     assert_eq!(steps[999]["error"]["kind"], "unavailable");
-    place.host.promote("guest").await?;
+    place.host.promote_canary("guest").await?;
     ensure!(place.is_canary("own.998").await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_had_in_hand()
+async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_had_in_flight()
 -> Result<()> {
     let mut settings = guest(1.0)?;
     settings.canary.as_mut().context("a canary")?.max_failure =
@@ -660,7 +664,7 @@ async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_ha
             .is_some(),
         "it fails"
     );
-    eventually("it is taken out", || host.guests()[0].canary.is_none()).await?;
+    eventually("it is rolled back", || host.guests()[0].canary.is_none()).await?;
     let stopping = tokio::spawn(host.shutdown());
     // The guest is unsubscribed before the canary has ended.
     let unsubscribed = async { while client.request(SUBJECT, say("x")).await.is_ok() {} };
@@ -699,29 +703,31 @@ async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and
     let held = soon("it asks", gate.next())
         .await?
         .context("the gate is closed")?;
-    let taken_out = |at: usize| {
+    let rolled_back = |at: usize| {
         let guest = &host.guests()[at];
-        (guest.canary_taken_out.is_some(), guest.canary.is_none())
+        (guest.canary_rolled_back.is_some(), guest.canary.is_none())
     };
     client
         .request("first", step(json!({ "do": "trap" })))
         .await?;
     eventually("the first is told and leaves", || {
-        taken_out(0) == (true, true)
+        rolled_back(0) == (true, true)
     })
     .await?;
     client
         .request("second", step(json!({ "do": "trap" })))
         .await?;
-    eventually("the second is told", || taken_out(1).0).await?;
+    eventually("the second is told", || rolled_back(1).0).await?;
     assert_eq!(
-        host.stats("second").context("it runs")?.canaries_taken_out,
+        host.stats("second")
+            .context("it runs")?
+            .canaries_rolled_back,
         1
     );
     client
         .publish(held.reply.context("a reply subject")?, "go on".into())
         .await?;
-    eventually("the second has left", || taken_out(1).1).await?;
+    eventually("the second has left", || rolled_back(1).1).await?;
     assert_eq!(
         client.request("second", say("x")).await?.payload,
         say("x"),

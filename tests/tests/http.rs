@@ -292,7 +292,7 @@ async fn a_canary_has_figures_of_its_own() -> Result<()> {
     let figures = settled(&probe).await?;
     assert_eq!(
         figures.get(
-            "wharf_guest_canaries_taken_out_total",
+            "wharf_guest_canaries_rolled_back_total",
             &[("guest", "probe")]
         ),
         Some(1.0)

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use wharf::config::GuestSettings;
-use wharf::{ChangeError, GuestError, Host, LoadError};
+use wharf::{ChangeError, FetchError, GuestError, Host, LoadError};
 use wharf_tests::probe::{component, config};
 use wharf_tests::{TestServer, soon};
 
@@ -46,10 +46,16 @@ async fn what_is_not_there_or_is_no_guest_is_told_apart() -> Result<()> {
     let server = TestServer::start("").await?;
     let host = Host::builder(config(&server)).start().await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(error, LoadError::NoBucket { .. }), "{error:?}");
+    ensure!(
+        matches!(error, LoadError::Fetch(FetchError::NoBucket { .. })),
+        "{error:?}"
+    );
     let store = store(&server).await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
+    ensure!(
+        matches!(error, LoadError::Fetch(FetchError::NoObject { .. })),
+        "{error:?}"
+    );
     store.put("guest.wasm", &mut "text".as_bytes()).await?;
     let error = refusal(&host).await?;
     ensure!(
@@ -64,7 +70,10 @@ async fn what_is_not_there_or_is_no_guest_is_told_apart() -> Result<()> {
     );
     store.delete("guest.wasm").await?;
     let error = refusal(&host).await?;
-    ensure!(matches!(error, LoadError::NoObject { .. }), "{error:?}");
+    ensure!(
+        matches!(error, LoadError::Fetch(FetchError::NoObject { .. })),
+        "{error:?}"
+    );
     put(&store, "echo").await?;
     host.load("guest", settings()?).await?;
     assert_eq!(
@@ -91,7 +100,7 @@ async fn bytes_that_are_not_what_was_put_are_refused() -> Result<()> {
     let host = Host::builder(config(&server)).start().await?;
     let error = refusal(&host).await?;
     ensure!(
-        matches!(&error, LoadError::Fetch { why, .. } if why.contains("digest")),
+        matches!(&error, LoadError::Fetch(FetchError::Server { why, .. }) if why.contains("digest")),
         "{error:?}"
     );
     Ok(())

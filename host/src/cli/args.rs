@@ -130,7 +130,7 @@ Examples:
   wharf guests load orders orders.toml --host prod-1       it has what stands under [guests.orders] in a wharf.toml
   echo 'component = \"/srv/b.wasm\"' | wharf guests replace orders - --host prod-1
   wharf guests unload orders --host prod-1
-  wharf guests promote orders --host prod-1                its canary takes over; `abandon` ends the canary instead
+  wharf guests promote orders --host prod-1                its canary takes over; `abort` ends the canary instead
 
 Paths in the settings are the host's. --host may be left out where only one host takes orders.";
 
@@ -308,7 +308,7 @@ pub(crate) enum GuestsCommand {
     /// Put a guest's canary into service, in place of the version that is
     Promote(OneGuestArgs),
     /// End a guest's canary
-    Abandon(OneGuestArgs),
+    Abort(OneGuestArgs),
 }
 
 #[derive(Debug, clap::Args)]

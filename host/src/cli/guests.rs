@@ -8,7 +8,9 @@ use anyhow::{Context, ensure};
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
-use wharf::admin::{Canary, Change, Details, Ended, Guest, Guests, Named};
+use wharf::admin::{
+    CanarySummary, DrainSummary, GuestDetails, GuestList, GuestRef, GuestSummary, LoadRequest, Verb,
+};
 use wharf::config::Ratio;
 
 use super::args::{ChangeArgs, GuestsCommand, HostsArgs, ListArgs, OneGuestArgs};
@@ -17,7 +19,7 @@ use super::hosts::Hosts;
 use super::output;
 
 /// The most that settings may take: a server takes messages of 1 MiB.
-const MOST_BYTES: u64 = 512 << 10;
+const MAX_BYTES: u64 = 512 << 10;
 
 /// Lists hosts.
 pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
@@ -47,22 +49,27 @@ pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
     match command {
         GuestsCommand::List(args) => list(args),
         GuestsCommand::Show(args) => show(args),
-        GuestsCommand::Load(args) => change("load", "loaded", args),
-        GuestsCommand::Replace(args) => change("replace", "replaced", args),
-        GuestsCommand::Unload(args) => tell_of_one("unload", "unloaded", args),
-        GuestsCommand::Promote(args) => tell_of_one("promote", "promoted", args),
-        GuestsCommand::Abandon(args) => tell_of_one("abandon", "abandoned the canary of", args),
+        GuestsCommand::Load(args) => change(Verb::Load, "loaded", args),
+        GuestsCommand::Replace(args) => change(Verb::Replace, "replaced", args),
+        GuestsCommand::Unload(args) => change_one(Verb::Unload, "unloaded", args),
+        GuestsCommand::Promote(args) => change_one(Verb::Promote, "promoted", args),
+        GuestsCommand::Abort(args) => change_one(Verb::Abort, "aborted the canary of", args),
     }
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let nothing = json!({});
-    let answers: Vec<anyhow::Result<Guests>> = Hosts::with(&args.asking, async |hosts| {
+    let answers: Vec<anyhow::Result<GuestList>> = Hosts::with(&args.asking, async |hosts| {
         let names = match &args.host {
             Some(host) => vec![host.clone()],
             None => hosts.taking_orders().await?,
         };
-        Ok(join_all(names.iter().map(|host| hosts.tell(host, "list", &nothing))).await)
+        Ok(join_all(
+            names
+                .iter()
+                .map(|host| hosts.tell(host, Verb::List, &nothing)),
+        )
+        .await)
     })?;
     // What one host does not tell must not hide what the others do.
     let (answers, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -75,7 +82,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         .into_iter()
         .filter_map(Result::err)
         .for_each(|error| output::error(&Failure::Runtime(error)));
-    let all: Vec<Guests> = answers.into_iter().flatten().collect();
+    let all: Vec<GuestList> = answers.into_iter().flatten().collect();
     if args.asking.json {
         print_json(&json!({ "hosts": all }))?;
     } else if !all.is_empty() {
@@ -86,8 +93,8 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
-    let cells = all.into_iter().flat_map(|Guests { host, guests }| {
+fn print_guests(all: Vec<GuestList>) -> anyhow::Result<()> {
+    let cells = all.into_iter().flat_map(|GuestList { host, guests }| {
         guests.into_iter().flat_map(move |guest| {
             let canary = guest
                 .canary
@@ -101,7 +108,7 @@ fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
         "GUEST",
         "VERSION",
         "QUEUED",
-        "IN HAND",
+        "IN FLIGHT",
         "HANDLED",
         "FAILED",
         "DROPPED",
@@ -111,7 +118,7 @@ fn print_guests(all: Vec<Guests>) -> anyhow::Result<()> {
 }
 
 /// The canary's messages are among them.
-fn guest_cells(host: &str, guest: &Guest) -> [String; 9] {
+fn guest_cells(host: &str, guest: &GuestSummary) -> [String; 9] {
     let count = |names: &[&str]| {
         names
             .iter()
@@ -124,7 +131,7 @@ fn guest_cells(host: &str, guest: &Guest) -> [String; 9] {
         guest.name.clone(),
         guest.version.to_string(),
         guest.queued.to_string(),
-        guest.in_hand.to_string(),
+        guest.in_flight.to_string(),
         count(&["handled"]).to_string(),
         failed.to_string(),
         count(&["dropped"]).to_string(),
@@ -132,13 +139,13 @@ fn guest_cells(host: &str, guest: &Guest) -> [String; 9] {
     ]
 }
 
-fn canary_cells(host: &str, guest: &str, canary: &Canary) -> [String; 9] {
+fn canary_cells(host: &str, guest: &str, canary: &CanarySummary) -> [String; 9] {
     [
         host.to_owned(),
         format!("{guest} (canary, {})", per_cent(canary.share)),
         canary.version.to_string(),
         canary.queued.to_string(),
-        canary.in_hand.to_string(),
+        canary.in_flight.to_string(),
         canary.handled.to_string(),
         canary.failed.to_string(),
         String::new(),
@@ -151,13 +158,13 @@ fn per_cent(part: f64) -> String {
 }
 
 fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let details: Details = Hosts::with(&args.asking, async |hosts| {
+    let details: GuestDetails = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         Ok(hosts
             .tell(
                 &host,
-                "show",
-                &Named {
+                Verb::Show,
+                &GuestRef {
                     guest: args.guest.clone(),
                 },
             )
@@ -167,7 +174,7 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
         print_json(&details)?;
         return Ok(Exit::Done);
     }
-    let Details {
+    let GuestDetails {
         host,
         guest,
         subscribe,
@@ -199,31 +206,31 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
         ("memory", format!("{} bytes", details.memory_bytes)),
         ("time", format!("{} ms", details.time_ms)),
         ("queued", guest.queued.to_string()),
-        ("in hand", guest.in_hand.to_string()),
+        ("in flight", guest.in_flight.to_string()),
         ("so far", stats.join(", ")),
         (
             "canary",
             guest
                 .canary
                 .as_ref()
-                .map(canary_in_words)
+                .map(describe_canary)
                 .unwrap_or_default(),
         ),
         (
-            "canary taken out",
-            guest.canary_taken_out.unwrap_or_default(),
+            "canary rolled back",
+            guest.canary_rolled_back.unwrap_or_default(),
         ),
     ];
     let mut text = String::new();
     for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        writeln!(text, "{what:<18}{value}").context("cannot print")?;
+        writeln!(text, "{what:<19}{value}").context("cannot print")?;
     }
     output::text(&text).context("cannot print")?;
     Ok(Exit::Done)
 }
 
-fn canary_in_words(canary: &Canary) -> String {
-    let Canary {
+fn describe_canary(canary: &CanarySummary) -> String {
+    let CanarySummary {
         component,
         version,
         handled,
@@ -240,28 +247,28 @@ fn canary_in_words(canary: &Canary) -> String {
     )
 }
 
-fn change(verb: &str, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
+fn change(verb: Verb, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
     let settings = read(&args.file)?;
-    let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
+    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
-        let change = Change {
+        let request = LoadRequest {
             guest: args.guest.clone(),
             settings,
         };
-        let ended = hosts.tell(&host, verb, &change).await?;
+        let ended = hosts.tell(&host, verb, &request).await?;
         Ok((host, ended))
     })?;
     tell(args.asking.json, &host, &args.guest, done, &ended)
 }
 
-fn tell_of_one(verb: &str, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let (host, ended): (String, Ended) = Hosts::with(&args.asking, async |hosts| {
+fn change_one(verb: Verb, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
+    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         let ended = hosts
             .tell(
                 &host,
                 verb,
-                &Named {
+                &GuestRef {
                     guest: args.guest.clone(),
                 },
             )
@@ -277,10 +284,10 @@ fn tell(
     host: &str,
     guest: &str,
     done: &str,
-    ended: &Ended,
+    ended: &DrainSummary,
 ) -> Result<Exit, Failure> {
     if as_json {
-        let Ended {
+        let DrainSummary {
             finished,
             abandoned,
             problems,
@@ -312,16 +319,16 @@ fn read(file: &Path) -> anyhow::Result<String> {
     let read = if file == Path::new("-") {
         std::io::stdin()
             .lock()
-            .take(MOST_BYTES + 1)
+            .take(MAX_BYTES + 1)
             .read_to_string(&mut text)
     } else {
         std::fs::File::open(file)
-            .and_then(|opened| opened.take(MOST_BYTES + 1).read_to_string(&mut text))
+            .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_string(&mut text))
     };
     let bytes = read.with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(
-        bytes as u64 <= MOST_BYTES,
-        "{} is larger than {MOST_BYTES} bytes",
+        bytes as u64 <= MAX_BYTES,
+        "{} is larger than {MAX_BYTES} bytes",
         file.display()
     );
     Ok(text)

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use wharf::Connector;
-use wharf::admin::{Refused, SERVICE, SERVICE_ERROR_CODE, subject};
+use wharf::admin::{ErrorReply, SERVICE, SERVICE_ERROR_CODE, Verb, subject};
 
 use super::args::AskingArgs;
 use super::exit::Failure;
@@ -146,7 +146,7 @@ impl Hosts {
     pub(super) async fn tell<T: DeserializeOwned>(
         &self,
         host: &str,
-        verb: &str,
+        verb: Verb,
         what: &impl Serialize,
     ) -> anyhow::Result<T> {
         let payload = serde_json::to_vec(what)?;
@@ -179,7 +179,7 @@ impl Hosts {
             .as_ref()
             .is_some_and(|all| all.get(SERVICE_ERROR_CODE).is_some());
         if is_refused {
-            let refused: Refused =
+            let refused: ErrorReply =
                 serde_json::from_slice(&reply.payload).context("the answer cannot be read")?;
             return Err(anyhow!(refused).context(format!("host {host:?} did not do it")));
         }

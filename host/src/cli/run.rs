@@ -59,7 +59,7 @@ impl Running {
         self.voice.say(&format!("ready: {guests}, {server}{http}"));
         let lost = tokio::select! {
             reason = host.lost() => Some(reason),
-            () = host.told_to_drain() => {
+            () = host.drain_requested() => {
                 self.voice.say("told to drain: handling what has arrived");
                 None
             }
@@ -133,11 +133,10 @@ fn in_words(report: &DrainReport) -> String {
     let DrainReport {
         finished,
         abandoned,
-        returned,
         ..
     } = report;
     format!(
-        "stopped: {} handled while stopping, {abandoned} abandoned, {returned} returned",
+        "stopped: {} handled while stopping, {abandoned} abandoned",
         count(*finished, "message")
     )
 }

@@ -7,9 +7,9 @@ use super::value::Value;
 use super::{ComponentSource, GuestSettings, Place};
 
 /// The trial remembers what became of each of so many messages.
-const LONGEST_WINDOW: u32 = 1_000_000;
+const MAX_WINDOW: u32 = 1_000_000;
 
-/// Another version of a guest, on trial: it gets a share of the guest's messages, and is taken out again when too many of
+/// Another version of a guest, on trial: it gets a share of the guest's messages, and is rolled back again when too many of
 /// them fail. Its settings are the guest's, but for the component.
 ///
 /// ```
@@ -27,7 +27,7 @@ pub struct CanarySettings {
     /// How much of the guest's messages it gets. Of any number of messages in a row it is this part, within a few messages.
     pub share: Ratio,
     /// How much of its last [`CanarySettings::window`] messages may fail: be retried, rejected, end in a trap, run past
-    /// their time or get no instance. With one more it is taken out.
+    /// their time or get no instance. With one more it is rolled back.
     pub max_failure: Ratio,
     /// Of how many messages, its last ones, the failures are counted. More than 1,000,000 are as many.
     pub window: NonZeroU32,
@@ -46,15 +46,15 @@ impl CanarySettings {
     }
 
     /// Of how many messages the failures are counted.
-    pub(crate) fn counted(&self) -> u32 {
-        self.window.get().min(LONGEST_WINDOW)
+    pub(crate) fn window_len(&self) -> u32 {
+        self.window.get().min(MAX_WINDOW)
     }
 
     /// How many messages of the window may fail.
-    pub(crate) fn most_failures(&self) -> u32 {
+    pub(crate) fn max_failures(&self) -> u32 {
         // What is a whole number in decimals, 29 % of 100, must not be a little less in binary.
         const ROUNDING: f64 = 1e-6;
-        let most = f64::from(self.counted()) * self.max_failure.get() + ROUNDING;
+        let most = f64::from(self.window_len()) * self.max_failure.get() + ROUNDING;
         // Between 0 and the window.
         most as u32
     }
@@ -70,7 +70,7 @@ impl GuestSettings {
     }
 
     /// What a canary runs with.
-    pub(crate) fn on_trial(&self, canary: &CanarySettings) -> Self {
+    pub(crate) fn of_canary(&self, canary: &CanarySettings) -> Self {
         Self {
             component: canary.component.clone(),
             ..self.in_service()
@@ -78,7 +78,7 @@ impl GuestSettings {
     }
 
     /// How many instances all its versions may have together.
-    pub(crate) fn most_instances(&self) -> u64 {
+    pub(crate) fn max_instances_of_all_versions(&self) -> u64 {
         let versions = 1 + u64::from(self.canary.is_some());
         u64::from(self.instances.max.get()) * versions
     }
@@ -137,7 +137,7 @@ pub(super) fn canary(value: Value<'_>) -> Option<(CanarySettings, Place)> {
     }
     let window = |value: Value<'_>| {
         value
-            .number(1, i64::from(LONGEST_WINDOW))
+            .number(1, i64::from(MAX_WINDOW))
             .and_then(NonZeroU32::new)
     };
     if let Some(window) = table.get("window").and_then(window) {
@@ -166,7 +166,7 @@ mod tests {
             let mut canary = CanarySettings::new("v2.wasm");
             canary.max_failure = Ratio::new(max_failure).expect("a part");
             canary.window = NonZeroU32::new(window).expect("more than none");
-            canary.most_failures()
+            canary.max_failures()
         };
         assert_eq!(
             (most(0.01, 100), most(0.29, 100), most(0.07, 100)),

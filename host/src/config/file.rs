@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::problem::{Place, Problems};
 use super::value::{Document, Table, Value, position};
 use super::{
-    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MOST_INSTANCES,
+    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MAX_INSTANCES,
     OtlpSettings, bucket, guest, parse,
 };
 
@@ -136,10 +136,10 @@ fn sections(root: &Table<'_>) -> Written {
             canary,
         }) = guest::guest(name_at, value)
         {
-            instances += settings.most_instances();
-            if instances > u64::from(MOST_INSTANCES) {
+            instances += settings.max_instances_of_all_versions();
+            if instances > u64::from(MAX_INSTANCES) {
                 name_at.refuse(format!(
-                    "the guests up to this one ask for {instances} instances, and a host has {MOST_INSTANCES}: lower \
+                    "the guests up to this one ask for {instances} instances, and a host has {MAX_INSTANCES}: lower \
                      `instances.max` of some"
                 ));
             }

@@ -262,7 +262,7 @@ pub enum DirectoryAccess {
 
 /// Instances that may live at once, of all guests together. Each has its memories, tables and stack set aside, so that no
 /// guest can use up what another was promised: the sum of the guests' [`Instances::max`] may not exceed it.
-pub const MOST_INSTANCES: u32 = 1000;
+pub const MAX_INSTANCES: u32 = 1000;
 
 /// How many instances of a guest there are, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use wasmtime::{
 };
 
 use super::state::State;
-use crate::config::MOST_INSTANCES;
+use crate::config::MAX_INSTANCES;
 use crate::imports;
 
 /// Memories in one instance. Each takes address space (4 GiB), not memory.
@@ -75,15 +75,15 @@ fn config(cache: Option<Cache>, pooling: bool) -> Config {
 
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(MOST_INSTANCES)
-        .total_stacks(MOST_INSTANCES)
-        .total_memories(MOST_INSTANCES * MEMORIES_PER_INSTANCE)
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_stacks(MAX_INSTANCES)
+        .total_memories(MAX_INSTANCES * MEMORIES_PER_INSTANCE)
         .max_memories_per_component(MEMORIES_PER_INSTANCE)
-        .total_tables(MOST_INSTANCES * TABLES_PER_INSTANCE)
+        .total_tables(MAX_INSTANCES * TABLES_PER_INSTANCE)
         .max_tables_per_component(TABLES_PER_INSTANCE)
         .max_tables_per_module(TABLES_PER_INSTANCE)
         .table_elements(TABLE_ELEMENTS)
-        .total_core_instances(MOST_INSTANCES * CORE_INSTANCES_PER_INSTANCE)
+        .total_core_instances(MAX_INSTANCES * CORE_INSTANCES_PER_INSTANCE)
         .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)

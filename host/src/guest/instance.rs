@@ -8,7 +8,7 @@ use wasmtime::{Store, component};
 
 use super::component::Component;
 use super::engine::Engine;
-use super::state::{State, Template};
+use super::state::{InstanceTemplate, State};
 use super::words;
 use crate::message::{Event, FailureKind, Message, Reply, StreamPosition};
 use crate::trace::TraceHeaders;
@@ -58,7 +58,7 @@ impl Instance {
     pub(super) async fn new(
         engine: &Engine,
         component: &Component,
-        template: &Arc<Template>,
+        template: &Arc<InstanceTemplate>,
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.engine, template.state()?);
         store.limiter(|state| &mut state.limiter);

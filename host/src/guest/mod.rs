@@ -20,7 +20,7 @@ use wasmtime::WasmBacktrace;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::load::CompiledComponent;
-pub(crate) use self::state::Template;
+pub(crate) use self::state::InstanceTemplate;
 
 use self::instance::Instance;
 use crate::config::Limits;
@@ -32,7 +32,7 @@ use crate::trace::TraceHeaders;
 pub(crate) struct Guest {
     engine: Arc<Engine>,
     component: CompiledComponent,
-    template: Arc<Template>,
+    template: Arc<InstanceTemplate>,
     /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
     idle: Mutex<Vec<Instance>>,
 }
@@ -56,7 +56,7 @@ impl Guest {
     pub(crate) fn new(
         engine: Arc<Engine>,
         component: CompiledComponent,
-        template: Arc<Template>,
+        template: Arc<InstanceTemplate>,
     ) -> Self {
         Self {
             engine,
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// How many messages it may be given at once.
-    pub(crate) fn most_instances(&self) -> u32 {
+    pub(crate) fn max_instances(&self) -> u32 {
         self.template.settings.instances.max.get()
     }
 

@@ -22,21 +22,21 @@ const SERIALIZER_KEY: &str = "wharf.serializer";
 const MOST_RESOURCES: usize = 10_000;
 
 /// What the instances of one guest are made from.
-pub(crate) struct Template {
+pub(crate) struct InstanceTemplate {
     pub(super) name: Arc<str>,
     /// Which version of the guest it is.
     pub(super) version: u32,
     pub(super) settings: GuestSettings,
     config: WasiConfigVariables,
-    pub(super) imports: Arc<imports::Shared>,
+    pub(super) imports: Arc<imports::ImportContext>,
 }
 
-impl Template {
+impl InstanceTemplate {
     pub(crate) fn new(
         name: &str,
         version: u32,
         settings: GuestSettings,
-        imports: imports::Shared,
+        imports: imports::ImportContext,
     ) -> Self {
         let mut config: WasiConfigVariables = settings.config.clone().into_iter().collect();
         let serializer = match settings.serializer {
@@ -110,7 +110,7 @@ pub(crate) struct State {
     /// It is one of the guest's instances.
     _counted: Held,
     pub(super) imports: imports::Ctx,
-    template: Arc<Template>,
+    template: Arc<InstanceTemplate>,
 }
 
 impl State {

@@ -1,15 +1,8 @@
-//! The host: it puts the rooms together, and takes them apart in the right order.
+//! The host: it puts the modules together, and takes them apart in the right order.
 
-mod admin;
-mod canary;
-mod change;
-mod guests;
-mod plan;
-mod report;
+mod readiness;
 mod running;
-mod service;
-mod status;
-mod version;
+mod start_error;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,16 +15,15 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::component::ComponentChanges;
-use crate::config::{Config, GuestSettings, MOST_INSTANCES};
+use crate::config::{Config, GuestSettings, MAX_INSTANCES};
 use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
 use crate::metrics::GuestStats;
+use crate::rollout::{Applied, ChangeError, DrainReport, RunningGuests};
+use crate::status::GuestStatus;
 
-use guests::Guests;
-pub use report::{
-    Applied, CanaryInfo, ChangeError, DrainReport, GuestError, GuestInfo, StartError,
-};
-use running::{Handles, Plan};
+use running::{Handles, StartSpec};
+pub use start_error::StartError;
 
 /// A running host: one connection, and the guests that it was configured with.
 ///
@@ -94,8 +86,8 @@ impl Host {
 
     /// The guests in service, by name.
     #[must_use]
-    pub fn guests(&self) -> Vec<GuestInfo> {
-        self.handles.guests.list()
+    pub fn guests(&self) -> Vec<GuestStatus> {
+        self.handles.guests.status()
     }
 
     /// Loads a guest and brings it into service, as the host's start does. When it returns the guest receives messages.
@@ -157,11 +149,11 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`ChangeError::NoCanary`] if there is none, or it has been taken out; what else keeps a version from coming into
+    /// [`ChangeError::NoCanary`] if there is none, or it has been rolled back; what else keeps a version from coming into
     /// service. Then nothing has changed.
-    pub async fn promote(&self, name: &str) -> Result<DrainReport, ChangeError> {
+    pub async fn promote_canary(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.promote(&name).await })
+        self.change(|guests| async move { guests.promote_canary(&name).await })
             .await
     }
 
@@ -170,16 +162,16 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`ChangeError::NoCanary`] if there is none, or it has been taken out.
-    pub async fn abandon(&self, name: &str) -> Result<DrainReport, ChangeError> {
+    /// [`ChangeError::NoCanary`] if there is none, or it has been rolled back.
+    pub async fn abort_canary(&self, name: &str) -> Result<DrainReport, ChangeError> {
         let name = name.to_owned();
-        self.change(|guests| async move { guests.abandon(&name).await })
+        self.change(|guests| async move { guests.abort_canary(&name).await })
             .await
     }
 
     /// Makes the running guests be these: loads, replaces and unloads as it takes, or changes nothing. A guest is replaced
     /// if its settings or its component's bytes are others than when it was last told what to be; where only its canary is
-    /// another, only that changes. A canary that was promoted, abandoned or taken out since stays so until then.
+    /// another, only that changes. A canary that was promoted, aborted or rolled back since stays so until then.
     ///
     /// # Errors
     ///
@@ -222,7 +214,10 @@ impl Host {
     }
 
     /// Carries a change out where guests run, to its end, even if nobody waits for it any more.
-    async fn change<T, F>(&self, change: impl FnOnce(Arc<Guests>) -> F) -> Result<T, ChangeError>
+    async fn change<T, F>(
+        &self,
+        change: impl FnOnce(Arc<RunningGuests>) -> F,
+    ) -> Result<T, ChangeError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ChangeError>> + Send + 'static,
@@ -260,7 +255,7 @@ impl Host {
 
     /// Waits until the host is told to drain by an operator, over NATS. It has begun then; [`Host::shutdown`] waits for
     /// its end.
-    pub async fn told_to_drain(&self) {
+    pub async fn drain_requested(&self) {
         self.stop.cancelled().await;
     }
 
@@ -292,7 +287,7 @@ impl Host {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> DrainReport {
         let lost = tokio::select! {
             () = shutdown => None,
-            () = self.told_to_drain() => None,
+            () = self.drain_requested() => None,
             why = self.lost() => Some(why),
         };
         let mut report = self.shutdown().await;
@@ -333,9 +328,9 @@ impl HostBuilder {
             .config
             .guests
             .values()
-            .map(GuestSettings::most_instances)
+            .map(GuestSettings::max_instances_of_all_versions)
             .sum();
-        if asked > u64::from(MOST_INSTANCES) {
+        if asked > u64::from(MAX_INSTANCES) {
             return Err(StartError::TooManyInstances { asked });
         }
         let stop = CancellationToken::new();
@@ -343,14 +338,14 @@ impl HostBuilder {
         let guard = stop.clone().drop_guard();
         let (reporter, report) = watch::channel(None);
         let (started, start) = oneshot::channel();
-        let plan = Plan {
+        let spec = StartSpec {
             config: self.config,
             own_server: self.own_server,
             stop: stop.clone(),
         };
         thread::Builder::new()
             .name("wharf-host".to_owned())
-            .spawn(move || running::run(plan, started, &reporter))
+            .spawn(move || running::run(spec, started, &reporter))
             .map_err(|error| StartError::Machine(error.to_string()))?;
         let ended = |_| StartError::Machine("the host's thread ended unexpectedly".to_owned());
         let handles = start.await.map_err(ended)??;

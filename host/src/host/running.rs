@@ -13,16 +13,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::guests::{Guests, Surroundings};
-use super::plan::load_files;
-use super::service::{Desk, Service};
-use super::status::Status;
-use super::{DrainReport, StartError};
+use super::readiness::Readiness;
+use super::start_error::StartError;
+use crate::admin::{AdminContext, Service};
 use crate::config::{Config, HttpSettings};
 use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
 use crate::http::Http;
+use crate::rollout::{CompiledFiles, DrainReport, HostContext, RunningGuests};
 use crate::server::Server;
 use crate::trace::Exporter;
 
@@ -33,19 +32,19 @@ const LAST_FENCE: Duration = Duration::from_secs(5);
 /// How long the last answers to operators may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What to run.
-pub(super) struct Plan {
+/// A host that is to be started.
+pub(super) struct StartSpec {
     pub(super) config: Config,
     pub(super) own_server: Option<PathBuf>,
     pub(super) stop: CancellationToken,
 }
 
-/// What a started host gives to its owner.
+/// The parts of a started host that its owner uses.
 pub(super) struct Handles {
     pub(super) connection: Connection,
     pub(super) connector: Connector,
-    pub(super) guests: Arc<Guests>,
-    /// What guests run on.
+    pub(super) guests: Arc<RunningGuests>,
+    /// The runtime that guests run on.
     pub(super) runtime: Handle,
     pub(super) server_url: Option<String>,
     pub(super) http_address: Option<SocketAddr>,
@@ -74,7 +73,7 @@ impl Handles {
 type Started = oneshot::Sender<Result<Handles, StartError>>;
 
 /// Runs a host on this thread, from its start to its report.
-pub(super) fn run(plan: Plan, started: Started, report: &watch::Sender<Option<DrainReport>>) {
+pub(super) fn run(spec: StartSpec, started: Started, report: &watch::Sender<Option<DrainReport>>) {
     let runtime = match Builder::new_multi_thread()
         .thread_name("wharf-guests")
         .enable_all()
@@ -88,9 +87,9 @@ pub(super) fn run(plan: Plan, started: Started, report: &watch::Sender<Option<Dr
         }
     };
     let drained = runtime.block_on(async {
-        let stop = plan.stop.clone();
+        let stop = spec.stop.clone();
         // Given up before it is done, a start is dropped as far as it has come: server and connection end with it.
-        match stop.run_until_cancelled(Running::start(plan)).await? {
+        match stop.run_until_cancelled(Running::start(spec)).await? {
             Ok((running, handles)) => {
                 if started.send(Ok(handles)).is_ok() {
                     stop.cancelled().await;
@@ -113,28 +112,28 @@ struct Running {
     http: Option<Http>,
     server: Option<Server>,
     connection: Connection,
-    guests: Arc<Guests>,
+    guests: Arc<RunningGuests>,
     service: Option<Service>,
-    /// What takes out the canaries that fail. Where a start is given up, it ends with it.
+    /// The task that rolls failed canaries back. Where a start is given up, it ends with it.
     judge: AbortOnDropHandle<DrainReport>,
     drain_timeout: Duration,
-    /// What sends traces to their collector, if there is one.
+    /// The sender of traces to their collector, if there is one.
     exporter: Option<Exporter>,
 }
 
 impl Running {
     /// Components that are files first: what is wrong with them shows before anything is connected.
-    async fn start(plan: Plan) -> Result<(Self, Handles), StartError> {
-        let Plan {
+    async fn start(spec: StartSpec) -> Result<(Self, Handles), StartError> {
+        let StartSpec {
             config,
             own_server,
             stop,
-        } = plan;
+        } = spec;
         let guest_error = |(name, source)| StartError::Guest { name, source };
-        let status = Arc::new(Status::default());
-        let http = answer_http(config.http, &status)?;
+        let readiness = Arc::new(Readiness::default());
+        let http = answer_http(config.http, &readiness)?;
         let engine = engine(config.host.cache.clone()).await?;
-        let loaded = load_files(&engine, &config.guests)
+        let files = CompiledFiles::compile(&engine, &config.guests)
             .await
             .map_err(guest_error)?;
         let exporter = config
@@ -163,7 +162,8 @@ impl Running {
             }
         };
         let connector = Connector::over(connection.clone(), &settings, config.buckets.clone());
-        let surroundings = Surroundings {
+        let context = HostContext {
+            engine,
             connection: connection.clone(),
             connector: connector.clone(),
             prefix: settings.prefix,
@@ -172,8 +172,8 @@ impl Running {
             drain_timeout: settings.drain_timeout,
             tracer: exporter.as_ref().map(Exporter::tracer),
         };
-        let guests = Arc::new(Guests::new(engine, surroundings));
-        status.watch(&connection, &guests);
+        let guests = Arc::new(RunningGuests::new(context));
+        readiness.watch(&connection, &guests);
         let http_address = http.as_ref().map(Http::address);
         let mut running = Self {
             http,
@@ -187,7 +187,7 @@ impl Running {
             drain_timeout: settings.drain_timeout,
             exporter,
         };
-        if let Err(error) = guests.load_all(config.guests, loaded).await {
+        if let Err(error) = guests.load_all(config.guests, &files).await {
             let report = running.stop().await;
             report
                 .problems
@@ -195,9 +195,10 @@ impl Running {
                 .for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
-        let desk = Desk::new(&config.host, connection.clone(), Arc::clone(&guests), stop);
-        running.service = Some(Service::start(desk).await);
-        status.all_in_service();
+        let context =
+            AdminContext::new(&config.host, connection.clone(), Arc::clone(&guests), stop);
+        running.service = Some(Service::start(context).await);
+        readiness.all_in_service();
         let (runtime, server_died) = (Handle::current(), server_died.shared());
         Ok((
             running,
@@ -224,9 +225,9 @@ impl Running {
                 .finish(deadline.max(Instant::now() + LAST_ANSWERS))
                 .await;
         }
-        // It ends when what it takes out has ended, by a deadline that is no later than ours.
+        // It ends when what it rolls back has ended, by a deadline that is no later than ours.
         match self.judge.await {
-            Ok(taken_out) => report.merge(taken_out),
+            Ok(rolled_back) => report.merge(rolled_back),
             Err(panicked) => report.problems.push(panicked.to_string()),
         }
         let left = deadline
@@ -252,11 +253,14 @@ impl Running {
     }
 }
 
-fn answer_http(settings: HttpSettings, status: &Arc<Status>) -> Result<Option<Http>, StartError> {
+fn answer_http(
+    settings: HttpSettings,
+    readiness: &Arc<Readiness>,
+) -> Result<Option<Http>, StartError> {
     let Some(listen) = settings.listen else {
         return Ok(None);
     };
-    let http = Http::start(listen, Arc::clone(status) as _);
+    let http = Http::start(listen, Arc::clone(readiness) as _);
     http.map(Some)
         .map_err(|source| StartError::Http { listen, source })
 }

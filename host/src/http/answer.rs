@@ -1,18 +1,18 @@
-//! Which answer a request gets.
+//! Requests → answers.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::Subject;
+use super::{Observed, prometheus};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The body of a request is not read: none of these has one.
-pub(super) fn answer<B>(subject: &dyn Subject, request: &Request<B>) -> Response<Full<Bytes>> {
-    let page: fn(&dyn Subject) -> Response<Full<Bytes>> = match request.uri().path() {
+pub(super) fn answer<B>(observed: &dyn Observed, request: &Request<B>) -> Response<Full<Bytes>> {
+    let page: fn(&dyn Observed) -> Response<Full<Bytes>> = match request.uri().path() {
         "/livez" => |_| text(StatusCode::OK, "alive"),
         "/readyz" => ready,
         "/metrics" => metrics,
@@ -24,7 +24,7 @@ pub(super) fn answer<B>(subject: &dyn Subject, request: &Request<B>) -> Response
         }
     };
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return page(subject);
+        return page(observed);
     }
     let mut refused = text(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -36,15 +36,15 @@ pub(super) fn answer<B>(subject: &dyn Subject, request: &Request<B>) -> Response
     refused
 }
 
-fn ready(subject: &dyn Subject) -> Response<Full<Bytes>> {
-    match subject.ready() {
+fn ready(observed: &dyn Observed) -> Response<Full<Bytes>> {
+    match observed.ready() {
         Ok(()) => text(StatusCode::OK, "ready"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
 
-fn metrics(subject: &dyn Subject) -> Response<Full<Bytes>> {
-    match subject.figures().encode() {
+fn metrics(observed: &dyn Observed) -> Response<Full<Bytes>> {
+    match prometheus::render(observed.status()) {
         Ok(figures) => response(StatusCode::OK, OPEN_METRICS, figures),
         Err(error) => text(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -4,6 +4,7 @@
 //! its thread, are gone. It is begun first and ended last.
 
 mod answer;
+mod prometheus;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,10 +22,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Snapshot;
+use crate::status::HostStatus;
 
 /// Connections at once. Further ones wait in the kernel's queue until one of these ends.
-const MOST_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 
 /// How long a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,13 +39,16 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// After a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// What is asked about.
-pub(crate) trait Subject: Send + Sync + 'static {
-    /// Whether guests receive messages. If not: why.
+/// The host, as the HTTP endpoints see it.
+pub(crate) trait Observed: Send + Sync + 'static {
+    /// Whether guests receive messages.
+    ///
+    /// # Errors
+    /// Says why they do not.
     fn ready(&self) -> Result<(), String>;
 
-    /// All figures.
-    fn figures(&self) -> Snapshot;
+    /// The host's status.
+    fn status(&self) -> HostStatus;
 }
 
 /// The server. Dropping it ends it.
@@ -61,7 +65,7 @@ impl Http {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub(crate) fn start(listen: SocketAddr, subject: Arc<dyn Subject>) -> io::Result<Self> {
+    pub(crate) fn start(listen: SocketAddr, observed: Arc<dyn Observed>) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -72,7 +76,7 @@ impl Http {
             .spawn({
                 let (stop, ended) = (stop.clone(), ended.clone().drop_guard());
                 move || {
-                    run(&runtime, listener, &subject, &stop);
+                    run(&runtime, listener, &observed, &stop);
                     drop(ended);
                 }
             })?;
@@ -108,12 +112,12 @@ impl Drop for Http {
 fn run(
     runtime: &Runtime,
     listener: TcpListener,
-    subject: &Arc<dyn Subject>,
+    observed: &Arc<dyn Observed>,
     stop: &CancellationToken,
 ) {
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => accept(listener, subject, stop).await,
+            Ok(listener) => accept(listener, observed, stop).await,
             Err(error) => tracing::error!("HTTP is not answered: {error}"),
         }
     });
@@ -121,7 +125,7 @@ fn run(
 
 async fn accept(
     listener: tokio::net::TcpListener,
-    subject: &Arc<dyn Subject>,
+    observed: &Arc<dyn Observed>,
     stop: &CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -130,9 +134,9 @@ async fn accept(
             biased;
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, Arc::clone(subject), stop.clone()));
+                    connections.spawn(serve(stream, Arc::clone(observed), stop.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(target: "wharf::http", "a connection was not accepted: {error}");
@@ -161,9 +165,9 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 /// One connection, which is for one request.
-async fn serve(stream: TcpStream, subject: Arc<dyn Subject>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, observed: Arc<dyn Observed>, stop: CancellationToken) {
     let service = service_fn(move |request| {
-        let answer = answer::answer(&*subject, &request);
+        let answer = answer::answer(&*observed, &request);
         async move { Ok::<_, std::convert::Infallible>(answer) }
     });
     let connection = http1::Builder::new()

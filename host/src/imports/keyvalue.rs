@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::keyvalue::{BucketConfig, Entry, Host, HostBucket, Storage};
 use super::bindings::types;
-use super::{Answer, CtxView, Shared};
+use super::{Answer, CtxView, ImportContext};
 use crate::config::{self, BucketAccess, BucketSettings};
 use crate::connector::{self, Bucket};
 
@@ -60,7 +60,7 @@ impl Host for CtxView<'_> {}
 
 impl HostBucket for CtxView<'_> {
     async fn open(&mut self, name: Option<String>) -> Answer<Handle> {
-        let Shared {
+        let ImportContext {
             policy,
             connector,
             default_bucket,
@@ -81,7 +81,7 @@ impl HostBucket for CtxView<'_> {
     }
 
     async fn create(&mut self, name: String, config: BucketConfig) -> Answer<Handle> {
-        let Shared {
+        let ImportContext {
             policy,
             connector,
             bucket_settings,

@@ -32,7 +32,7 @@ type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the imports of all instances of one guest share.
-pub(crate) struct Shared {
+pub(crate) struct ImportContext {
     pub(crate) policy: Policy,
     pub(crate) connection: Connection,
     pub(crate) connector: Connector,
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 
 /// What the imports of one instance know.
 pub(crate) struct Ctx {
-    shared: Arc<Shared>,
+    shared: Arc<ImportContext>,
     /// Where the sender of the message in hand waits for its reply.
     reply_to: Option<String>,
     /// What puts what the guest sends into the trace of the message in hand.
@@ -54,7 +54,7 @@ pub(crate) struct Ctx {
 }
 
 impl Ctx {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<ImportContext>) -> Self {
         Self {
             shared,
             reply_to: None,

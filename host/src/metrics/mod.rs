@@ -1,9 +1,8 @@
 //! Every figure that the host keeps, once.
 //!
-//! Counting is on the way of every message: atomics, no lock. `text.rs` is how the figures look from outside.
+//! Counting is on the way of every message: atomics, no lock. `http/prometheus.rs` renders the figures.
 
 mod histogram;
-mod text;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::policy::Grant;
 
 pub(crate) use histogram::{Distribution, Histogram};
-pub(crate) use text::{CanaryFigures, GuestFigures, Snapshot};
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -86,8 +84,8 @@ figures! {
     denied_bucket_write,
     /// Buckets whose settings are the host's.
     denied_settings,
-    /// Canaries that were taken out because they failed too often.
-    canaries_taken_out,
+    /// Canaries that were rolled back because they failed too often.
+    canaries_rolled_back,
     /// Replies and error answers that were sent.
     replied,
     /// Replies that could not be sent.

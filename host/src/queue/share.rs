@@ -1,4 +1,4 @@
-//! Which items are of a share.
+//! A share of all items, chosen one by one.
 
 /// Chooses a share of all items, one by one.
 ///
@@ -6,9 +6,11 @@
 /// the share is right within a few, and traffic that repeats itself does not fall into step with the choice.
 /// Knuth, The Art of Computer Programming, volume 3, section 6.4, theorem S.
 pub(super) struct Share {
+    /// The part, from 0 to 1.
     part: f64,
     /// The part, of 2⁶⁴.
     below: u64,
+    /// A multiple of the golden ratio, of 2⁶⁴: the next item is of the share if it is below the part.
     turn: u64,
 }
 
@@ -16,7 +18,7 @@ pub(super) struct Share {
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Share {
-    /// From 0 to 1.
+    /// A share of this part, from 0 to 1.
     pub(super) fn new(part: f64) -> Self {
         // Saturates: 1 is all of them.
         let below = (part * 2_f64.powi(64)) as u64;

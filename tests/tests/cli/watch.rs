@@ -341,7 +341,7 @@ async fn what_reloading_says_is_json_where_a_machine_reads_it() {
 }
 
 #[tokio::test]
-async fn a_canary_comes_and_goes_with_the_file_and_is_taken_out_with_a_line_that_says_so() {
+async fn a_canary_comes_and_goes_with_the_file_and_is_rolled_back_with_a_line_that_says_so() {
     let first = format!("{PATIENT}{}", echo("guest", "guest", ""));
     let mut watched = Watched::with_config(&first, &["--watch"]).await;
     // A copy, as it is built again.
@@ -367,7 +367,7 @@ async fn a_canary_comes_and_goes_with_the_file_and_is_taken_out_with_a_line_that
         REPLY,
         "the next message is not the canary's"
     );
-    let line = watched.host.says("the canary is taken out").await;
+    let line = watched.host.says("the canary is rolled back").await;
     let words = "next.wasm: 1 of its last 2 messages failed, and of 100 0 may (max_failure = 0)";
     assert!(
         line.contains(words) && line.contains("guest=guest"),

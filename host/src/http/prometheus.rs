@@ -1,4 +1,4 @@
-//! The figures as Prometheus reads them: the OpenMetrics text format.
+//! Rendering of a host's status as Prometheus reads it: the OpenMetrics text format.
 //!
 //! No label grows with traffic: a guest's name, and words of which there are a few.
 
@@ -9,66 +9,42 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::{Distribution, GuestStats};
 use crate::connection::{ConnectionCounters, ConnectionState};
+use crate::metrics::{Distribution, GuestStats};
+use crate::status::{GuestStatus, HostStatus};
 
 /// What is put before every name.
 const PREFIX: &str = "wharf";
 
-/// All figures at one moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Snapshot {
-    /// Of the guests in service. Those that are gone have none.
-    pub(crate) guests: Vec<GuestFigures>,
-    /// None before there is one.
-    pub(crate) connection: Option<(ConnectionState, ConnectionCounters)>,
+/// A host's status, as a collector.
+#[derive(Debug)]
+struct StatusCollector(HostStatus);
+
+/// Renders a host's status.
+///
+/// # Errors
+/// A figure is no text, which none is.
+pub(super) fn render(status: HostStatus) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(StatusCollector(status)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
 }
 
-/// The figures of one guest.
-#[derive(Debug, Clone)]
-pub(crate) struct GuestFigures {
-    pub(crate) name: String,
-    pub(crate) stats: GuestStats,
-    pub(crate) handling: Distribution,
-    pub(crate) in_flight: u64,
-    pub(crate) queue_messages: u64,
-    pub(crate) queue_bytes: u64,
-    pub(crate) instances: u64,
-    pub(crate) memory_bytes: u64,
-    /// If there is one.
-    pub(crate) canary: Option<CanaryFigures>,
-}
-
-/// The figures of a version on trial.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CanaryFigures {
-    /// Of the guest's messages, from 0 to 1.
-    pub(crate) share: f64,
-    pub(crate) handled: u64,
-    pub(crate) failed: u64,
-}
-
-impl Snapshot {
-    /// As text.
-    pub(crate) fn encode(self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(self));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
-        Ok(text)
-    }
-
+impl StatusCollector {
     fn guests(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for (name, help, of) in COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
-                self.guests
+                self.0
+                    .guests
                     .iter()
                     .try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
             })?;
         }
         for (name, help, label, cases) in LABELLED_COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
-                self.guests.iter().try_for_each(|guest| {
+                self.0.guests.iter().try_for_each(|guest| {
                     let guest_label = ("guest", guest.name.as_str());
                     let each = |(word, of): &Case| {
                         counter(to, &[guest_label, (label, word)], of(&guest.stats))
@@ -79,7 +55,8 @@ impl Snapshot {
         }
         for (name, help, of) in GAUGES {
             family(to, name, help, MetricType::Gauge, |to| {
-                self.guests
+                self.0
+                    .guests
                     .iter()
                     .try_for_each(|guest| gauge(to, &labels(guest), of(guest)))
             })?;
@@ -92,7 +69,7 @@ impl Snapshot {
             help,
             MetricType::Histogram,
             |to| {
-                self.guests.iter().try_for_each(|guest| {
+                self.0.guests.iter().try_for_each(|guest| {
                     let Distribution {
                         buckets,
                         sum_seconds,
@@ -111,19 +88,20 @@ impl Snapshot {
     }
 }
 
-impl Snapshot {
-    /// The figures of the guests that have one.
+impl StatusCollector {
+    /// The figures of canaries.
     fn canaries(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let canaries = || {
-            self.guests
+            self.0
+                .guests
                 .iter()
-                .filter_map(|guest| Some((guest.name.as_str(), guest.canary?)))
+                .filter_map(|guest| Some((guest.name.as_str(), guest.canary.as_ref()?)))
         };
         let help = "The part of the guest's messages that its canary gets, from 0 to 1";
         family(to, "guest_canary_share", help, MetricType::Gauge, |to| {
             canaries().try_for_each(|(name, canary)| {
                 to.encode_family(&[("guest", name)])?
-                    .encode_gauge(&canary.share)
+                    .encode_gauge(&canary.share.get())
             })
         })?;
         let help =
@@ -146,12 +124,12 @@ impl Snapshot {
     }
 }
 
-impl Collector for Snapshot {
+impl Collector for StatusCollector {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         family(&mut to, "build", "What runs here", MetricType::Info, |to| {
             to.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
         })?;
-        if let Some((state, counters)) = &self.connection {
+        if let Some((state, counters)) = &self.0.connection {
             connection(&mut to, state, counters)?;
         }
         self.guests(&mut to)
@@ -181,9 +159,9 @@ const COUNTERS: [(&str, &str, Stat); 5] = [
         |guest| guest.memory_refused,
     ),
     (
-        "guest_canaries_taken_out",
-        "Canaries taken out because they failed too often",
-        |guest| guest.canaries_taken_out,
+        "guest_canaries_rolled_back",
+        "Canaries rolled back because they failed too often",
+        |guest| guest.canaries_rolled_back,
     ),
 ];
 
@@ -238,18 +216,18 @@ const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
     ),
 ];
 
-type Now = fn(&GuestFigures) -> u64;
+type Now = fn(&GuestStatus) -> u64;
 
 const GAUGES: [(&str, &str, Now); 5] = [
     (
         "guest_queue_messages",
         "Messages that wait for an instance",
-        |guest| guest.queue_messages,
+        |guest| guest.queued as u64,
     ),
     (
         "guest_queue_bytes",
         "Bytes that the waiting messages hold",
-        |guest| guest.queue_bytes,
+        |guest| guest.queued_bytes as u64,
     ),
     (
         "guest_in_flight",
@@ -349,7 +327,7 @@ fn family(
     samples(&mut to.encode_descriptor(name, help, None, kind)?)
 }
 
-fn labels(guest: &GuestFigures) -> [(&'static str, &str); 1] {
+fn labels(guest: &GuestStatus) -> [(&'static str, &str); 1] {
     [("guest", guest.name.as_str())]
 }
 

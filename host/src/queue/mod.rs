@@ -1,7 +1,7 @@
-//! The messages that wait for one guest: bounded in count and in bytes.
+//! A queue of the messages that wait for one guest: bounded in count and in bytes.
 //!
-//! They wait in one lane, and their readers are those to whom the queue was handed over last. A second lane can be split
-//! off, with readers of its own, for a share of what comes in from then on.
+//! Items wait in the main lane, for the readers that took the queue over last. A second lane can be opened, with readers of
+//! its own, for a share of what comes in from then on: that of a canary.
 
 mod share;
 
@@ -11,47 +11,52 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use self::share::Share;
-
 use crate::lock::locked;
 
 /// A queue with many writers and many readers that takes no more than it was made for.
 pub(crate) struct Queue<T> {
-    state: Mutex<State<T>>,
-    /// One for each lane. A waiting reader is woken for each item; a reader that leaves items behind wakes the next.
+    state: Mutex<QueueState<T>>,
+    /// Wakers, one for each lane. A waiting reader is woken for each item; a reader that leaves items behind wakes the next.
     ready: [Notify; 2],
 }
 
-/// Who may take from a queue: those to whom it was handed over, or those of the lane that was split off. Ends when others
-/// get their place.
+/// The right to take items from one lane of a queue. It ends when others get the lane, or the lane ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reader {
+pub(crate) struct ReaderId {
     number: u64,
-    /// Which of the two lanes is theirs.
+    /// The lane's waker: 0 or 1.
     lane: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
+    /// The lane of whoever took the queue over last.
     main: Lane<T>,
+    /// The lane that was opened beside it, and its share.
     side: Option<(Lane<T>, Share)>,
-    most_items: usize,
-    most_bytes: usize,
+    /// The most items of both lanes together.
+    max_items: usize,
+    /// The most bytes of both lanes together.
+    max_bytes: usize,
     /// Readers that there have been so far.
     readers: u64,
     /// Items that there have been so far.
     items: u64,
+    /// No item is taken in any more.
     closed: bool,
 }
 
 struct Lane<T> {
-    reader: Reader,
+    reader: ReaderId,
+    /// Items in the order in which they came.
     items: VecDeque<Item<T>>,
+    /// Bytes that the items count for.
     bytes: usize,
 }
 
 struct Item<T> {
     value: T,
     bytes: usize,
-    /// In the order in which they came.
+    /// The item's number among all that came.
     number: u64,
 }
 
@@ -60,17 +65,16 @@ struct Item<T> {
 pub(crate) struct Full;
 
 impl<T> Queue<T> {
-    pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
-        let main = Lane::new(Reader { number: 0, lane: 0 });
-        let (side, readers, items, closed) = (None, 0, 0, false);
-        let state = State {
+    pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
+        let main = Lane::new(ReaderId { number: 0, lane: 0 });
+        let state = QueueState {
             main,
-            side,
-            most_items,
-            most_bytes,
-            readers,
-            items,
-            closed,
+            side: None,
+            max_items,
+            max_bytes,
+            readers: 0,
+            items: 0,
+            closed: false,
         };
         Self {
             state: Mutex::new(state),
@@ -78,24 +82,25 @@ impl<T> Queue<T> {
         }
     }
 
-    /// From here on only the readers that are returned get items, but for those of a lane that is split off, and within
-    /// these bounds. What waits is theirs.
-    pub(crate) fn hand_over(&self, most_items: usize, most_bytes: usize) -> Reader {
+    /// Replaces the readers of the main lane: from now on only the returned one takes from it, within the new bounds. Items
+    /// that wait there go to it. A second lane keeps its reader.
+    pub(crate) fn replace_readers(&self, max_items: usize, max_bytes: usize) -> ReaderId {
         let mut state = self.state();
         let lane = state.main.reader.lane;
         let reader = state.next_reader(lane);
         state.main.reader = reader;
-        (state.most_items, state.most_bytes) = (most_items, most_bytes);
+        (state.max_items, state.max_bytes) = (max_items, max_bytes);
         drop(state);
         self.ready[reader.lane].notify_waiters();
         reader
     }
 
-    /// From here on this share of what comes in, from 0 to 1, is for the readers that are returned. What does not fit into
-    /// the same share of the bounds, or half of them, is for the others. There is one such lane: another one ends.
-    pub(crate) fn split_off(&self, share: f64) -> Reader {
+    /// Opens a second lane: from now on this share of what comes in, from 0 to 1, is for the returned reader. Items that do
+    /// not fit into the same share of the bounds, or half of them, go to the main lane. A second lane that was there is
+    /// merged first.
+    pub(crate) fn open_lane(&self, share: f64) -> ReaderId {
         let mut state = self.state();
-        let ended = state.join_side();
+        let ended = state.merge_side();
         let main = state.main.reader.lane;
         let reader = state.next_reader(1 - main);
         state.side = Some((Lane::new(reader), Share::new(share)));
@@ -107,10 +112,10 @@ impl<T> Queue<T> {
         reader
     }
 
-    /// Ends the lane of these readers. What waits there is for the others.
-    pub(crate) fn join(&self, reader: Reader) {
+    /// Merges a second lane into the main one: items that wait there go to its reader, in the order in which they came.
+    pub(crate) fn merge_lane(&self, reader: ReaderId) {
         let mut state = self.state();
-        if state.is_side(reader) && state.join_side() {
+        if state.is_side(reader) && state.merge_side() {
             let main = state.main.reader.lane;
             drop(state);
             self.ready[main].notify_one();
@@ -118,11 +123,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Hands all of the queue over to the readers of the lane that was split off: there are no others from here on.
-    pub(crate) fn hand_over_to(&self, reader: Reader) {
+    /// Promotes the reader of a second lane: it takes from the main lane from now on, with all that waits in both. The
+    /// reader before it gets nothing more.
+    pub(crate) fn promote_lane(&self, reader: ReaderId) {
         let mut state = self.state();
         let before = state.main.reader;
-        if state.is_side(reader) && state.join_side() {
+        if state.is_side(reader) && state.merge_side() {
             state.main.reader = reader;
             drop(state);
             self.ready[before.lane].notify_waiters();
@@ -134,8 +140,8 @@ impl<T> Queue<T> {
     /// is alone, or it would never be handled.
     pub(crate) fn push(&self, value: T, bytes: usize) -> Result<(), Full> {
         let mut state = self.state();
-        let fits = state.len() < state.most_items
-            && state.bytes().saturating_add(bytes) <= state.most_bytes;
+        let fits =
+            state.len() < state.max_items && state.bytes().saturating_add(bytes) <= state.max_bytes;
         if state.closed || !(fits || state.len() == 0) {
             return Err(Full);
         }
@@ -154,8 +160,9 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Takes the readers' first item, and waits for one. None once the queue is closed and empty, or handed over to others.
-    pub(crate) async fn pop(&self, reader: Reader) -> Option<T> {
+    /// Takes the first item of the reader's lane, and waits for one. `None` once the queue is closed and empty, or the lane
+    /// is another reader's.
+    pub(crate) async fn pop(&self, reader: ReaderId) -> Option<T> {
         loop {
             let ready = self.ready[reader.lane].notified();
             {
@@ -190,85 +197,84 @@ impl<T> Queue<T> {
         }
     }
 
-    /// How many items wait.
+    /// The number of items that wait.
     pub(crate) fn len(&self) -> usize {
         self.state().len()
     }
 
-    /// How many bytes the waiting items count for.
+    /// The bytes that the waiting items count for.
     pub(crate) fn bytes(&self) -> usize {
         self.state().bytes()
     }
 
-    /// How many items wait for these readers.
-    pub(crate) fn len_for(&self, reader: Reader) -> usize {
+    /// The number of items that wait for this reader.
+    pub(crate) fn len_for(&self, reader: ReaderId) -> usize {
         self.state()
             .lane_of(reader)
             .map_or(0, |lane| lane.items.len())
     }
 
-    /// Takes no more; what waits can still be taken.
+    /// Closes the queue: no item is taken in any more; what waits can still be taken out.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.ready.iter().for_each(Notify::notify_one);
     }
 
-    /// Throws away what waits for these readers, and says how many there were.
-    pub(crate) fn clear(&self, reader: Reader) -> usize {
+    /// Takes all items of the reader's lane out, and gives them back.
+    pub(crate) fn clear(&self, reader: ReaderId) -> Vec<T> {
         let mut state = self.state();
         let Some(lane) = state.lane_of(reader) else {
-            return 0;
+            return Vec::new();
         };
-        let count = lane.items.len();
-        lane.items.clear();
         lane.bytes = 0;
+        let items = std::mem::take(&mut lane.items);
         let main = state.main.reader.lane;
         drop(state);
         self.ready[main].notify_one();
-        count
+        items.into_iter().map(|item| item.value).collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         locked(&self.state)
     }
 }
 
-impl<T> State<T> {
-    fn next_reader(&mut self, lane: usize) -> Reader {
+impl<T> QueueState<T> {
+    fn next_reader(&mut self, lane: usize) -> ReaderId {
         self.readers += 1;
-        Reader {
+        ReaderId {
             number: self.readers,
             lane,
         }
     }
 
-    fn is_side(&self, reader: Reader) -> bool {
+    fn is_side(&self, reader: ReaderId) -> bool {
         self.side
             .as_ref()
             .is_some_and(|(lane, _)| lane.reader == reader)
     }
 
-    fn lane_of(&mut self, reader: Reader) -> Option<&mut Lane<T>> {
+    fn lane_of(&mut self, reader: ReaderId) -> Option<&mut Lane<T>> {
         let side = self.side.as_mut().map(|(lane, _)| lane);
         std::iter::once(&mut self.main)
             .chain(side)
             .find(|lane| lane.reader == reader)
     }
 
-    /// Where the next item goes.
+    /// The lane that the next item goes into.
     fn lane_for(&mut self, bytes: usize) -> &mut Lane<T> {
         if let Some((lane, share)) = &mut self.side
             && share.takes_next()
         {
             // Whatever the share, half of the room is the main lane's.
-            let (half_items, half_bytes) = (self.most_items / 2, self.most_bytes / 2);
-            let most_items = share
-                .of(self.most_items)
+            let (half_items, half_bytes) = (self.max_items / 2, self.max_bytes / 2);
+            let max_items = share
+                .of(self.max_items)
                 .clamp(1.min(half_items), half_items);
-            let fits = lane.items.len() < most_items
+            let fits = lane.items.len() < max_items
                 && (lane.items.is_empty()
                     || lane.bytes.saturating_add(bytes)
-                        <= share.of(self.most_bytes).min(half_bytes));
+                        <= share.of(self.max_bytes).min(half_bytes));
             if fits && bytes <= half_bytes {
                 return lane;
             }
@@ -276,8 +282,8 @@ impl<T> State<T> {
         &mut self.main
     }
 
-    /// Ends the lane that was split off, if there is one. All keep their order.
-    fn join_side(&mut self) -> bool {
+    /// Merges the second lane into the main one, if there is one. All items keep their order.
+    fn merge_side(&mut self) -> bool {
         let Some((side, _)) = self.side.take() else {
             return false;
         };
@@ -304,7 +310,7 @@ impl<T> State<T> {
 }
 
 impl<T> Lane<T> {
-    fn new(reader: Reader) -> Self {
+    fn new(reader: ReaderId) -> Self {
         Self {
             reader,
             items: VecDeque::new(),
@@ -319,9 +325,9 @@ mod tests {
 
     use super::*;
 
-    fn queue<T>(most_items: usize, most_bytes: usize) -> (Queue<T>, Reader) {
+    fn queue<T>(max_items: usize, max_bytes: usize) -> (Queue<T>, ReaderId) {
         let queue = Queue::new(0, 0);
-        let reader = queue.hand_over(most_items, most_bytes);
+        let reader = queue.replace_readers(max_items, max_bytes);
         (queue, reader)
     }
 
@@ -335,7 +341,7 @@ mod tests {
         );
         assert!(queue.push("b", 40).is_ok());
         assert!(queue.push("c", 0).is_err(), "three do not fit into two");
-        assert_eq!(queue.clear(reader), 2);
+        assert_eq!(queue.clear(reader), ["a", "b"]);
         assert!(
             queue.push("large", 1000).is_ok(),
             "alone, a large one is taken"
@@ -343,7 +349,7 @@ mod tests {
     }
 
     /// Takes what waits for these readers.
-    fn taken(queue: &Queue<u32>, reader: Reader) -> Vec<u32> {
+    fn taken(queue: &Queue<u32>, reader: ReaderId) -> Vec<u32> {
         let next = || queue.pop(reader).now_or_never().flatten();
         std::iter::from_fn(next).collect()
     }
@@ -351,11 +357,11 @@ mod tests {
     #[test]
     fn a_lane_gets_its_share_and_what_waits_there_goes_back_in_order() {
         let (queue, main) = queue(1000, 1000);
-        let side = queue.split_off(0.5);
+        let side = queue.open_lane(0.5);
         (0..100).for_each(|item| queue.push(item, 1).expect("there is room"));
         assert_eq!(queue.len_for(side), 50);
         assert_eq!((queue.len(), queue.bytes()), (100, 100));
-        queue.join(side);
+        queue.merge_lane(side);
         assert_eq!(queue.len_for(side), 0);
         assert!(taken(&queue, side).is_empty());
         assert_eq!(taken(&queue, main), (0..100).collect::<Vec<_>>());
@@ -365,7 +371,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_into_a_lane_is_for_the_others() {
         let (queue, main) = queue(100, 1000);
-        let side = queue.split_off(0.1);
+        let side = queue.open_lane(0.1);
         (0..100).for_each(|item| queue.push(item, 1).expect("there is room"));
         assert!(
             queue.push(100, 1).is_err(),
@@ -382,7 +388,7 @@ mod tests {
     #[test]
     fn a_lane_leaves_room_to_the_others_whatever_its_share() {
         let (queue, main) = queue(4, 100);
-        let side = queue.split_off(1.0);
+        let side = queue.open_lane(1.0);
         (0..4).for_each(|item| queue.push(item, 1).expect("there is room"));
         assert_eq!(queue.len_for(side), 2, "half of the room");
         assert_eq!(
@@ -392,7 +398,7 @@ mod tests {
         queue.push(4, 60).expect("there is room");
         assert_eq!(queue.len_for(side), 0, "too large to wait beside others");
         let (single, main) = self::queue(1, 100);
-        let side = single.split_off(1.0);
+        let side = single.open_lane(1.0);
         single.push(1, 1).expect("there is room");
         assert_eq!((taken(&single, main), single.len_for(side)), (vec![1], 0));
     }
@@ -400,12 +406,12 @@ mod tests {
     #[test]
     fn a_queue_is_handed_over_to_those_of_a_lane() {
         let (queue, main) = queue(100, 100);
-        let side = queue.split_off(0.3);
+        let side = queue.open_lane(0.3);
         (0..50).for_each(|item| queue.push(item, 1).expect("there is room"));
-        queue.hand_over_to(side);
+        queue.promote_lane(side);
         assert!(taken(&queue, main).is_empty());
         assert_eq!(taken(&queue, side), (0..50).collect::<Vec<_>>());
-        let next = queue.split_off(1.0);
+        let next = queue.open_lane(1.0);
         queue.push(50, 1).expect("there is room");
         assert_eq!(
             (taken(&queue, side), taken(&queue, next)),
@@ -416,12 +422,12 @@ mod tests {
     #[tokio::test]
     async fn the_readers_of_a_closed_queue_wait_for_what_a_lane_may_give_back() {
         let (queue, main) = queue(100, 100);
-        let side = queue.split_off(1.0);
+        let side = queue.open_lane(1.0);
         queue.push(1, 1).expect("there is room");
         queue.close();
         let mut waiting = std::pin::pin!(queue.pop(main));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        queue.join(side);
+        queue.merge_lane(side);
         assert_eq!(waiting.await, Some(1));
         assert_eq!(queue.pop(main).await, None);
     }
@@ -429,7 +435,7 @@ mod tests {
     #[tokio::test]
     async fn the_readers_of_a_closed_queue_end_once_a_lane_is_empty() {
         let (queue, main) = queue(100, 100);
-        let side = queue.split_off(1.0);
+        let side = queue.open_lane(1.0);
         queue.push(1, 1).expect("there is room");
         queue.close();
         let mut waiting = [queue.pop(main), queue.pop(main)].map(Box::pin);
@@ -471,11 +477,11 @@ mod tests {
                 }
             }
         };
-        let hand_over = async {
+        let replace_readers = async {
             write.await;
-            queue.hand_over(10_000, 10_000)
+            queue.replace_readers(10_000, 10_000)
         };
-        let (mut taken, next) = tokio::join!(first, hand_over);
+        let (mut taken, next) = tokio::join!(first, replace_readers);
         reader = next;
         let second = futures_util::future::join_all((0..8).map(|_| read(reader)));
         let write = async {

@@ -1,4 +1,4 @@
-//! Whether a version on trial fails too often. Counts, and knows nothing of messages or guests.
+//! The analysis of a canary: counts its outcomes, and says when it fails too often. Knows nothing of messages or guests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,52 +7,53 @@ use tokio::sync::Notify;
 
 use crate::lock::locked;
 
-/// A trial, from its first message to its end.
+/// The analysis of one canary, from its first message to its end.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub(crate) struct CanaryAnalysis {
+    /// The number of last messages that are looked at.
     window: usize,
-    most_failures: usize,
-    state: Mutex<State>,
-    /// Woken when it has failed.
+    /// The number of them that may fail.
+    max_failures: usize,
+    state: Mutex<AnalysisState>,
+    /// Woken when the canary has failed.
     failure: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    phase: Phase,
-    figures: Figures,
-    /// Which of the last messages have failed.
+struct AnalysisState {
+    phase: AnalysisPhase,
+    counts: AnalysisCounts,
+    /// The last messages, oldest first: true for one that failed.
     recent: VecDeque<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
+enum AnalysisPhase {
     #[default]
     Judging,
-    /// It is being decided otherwise.
+    /// Paused while a promotion is tried.
     Held,
     Failed,
-    /// It was decided otherwise.
+    /// Promoted, aborted or replaced.
     Ended,
 }
 
-/// What has become of its messages.
+/// Counts of what became of a canary's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Figures {
+pub(crate) struct AnalysisCounts {
     pub(crate) handled: u64,
     pub(crate) failed: u64,
-    /// How many of the window have failed.
+    /// Failures among the last messages, as many as the window has.
     pub(crate) recently_failed: usize,
 }
 
-impl Trial {
-    /// Of the last messages, as many as the window has, so many may fail. Who waits for a failure is woken then.
-    pub(crate) fn new(window: u32, most_failures: u32, failure: Arc<Notify>) -> Self {
-        let state = Mutex::default();
+impl CanaryAnalysis {
+    /// Lets so many of the last messages fail, as many as the window has; with one more, `failure` is woken.
+    pub(crate) fn new(window: u32, max_failures: u32, failure: Arc<Notify>) -> Self {
         Self {
             window: window as usize,
-            most_failures: most_failures as usize,
-            state,
+            max_failures: max_failures as usize,
+            state: Mutex::default(),
             failure,
         }
     }
@@ -60,11 +61,11 @@ impl Trial {
     /// Counts what became of a message. True if with this one too many have failed: that is told once.
     pub(crate) fn count(&self, failed: bool) -> bool {
         let mut state = self.state();
-        let figures = &mut state.figures;
+        let counts = &mut state.counts;
         *(if failed {
-            &mut figures.failed
+            &mut counts.failed
         } else {
-            &mut figures.handled
+            &mut counts.handled
         }) += 1;
         state.recent.push_back(failed);
         let left = if state.recent.len() > self.window {
@@ -72,52 +73,51 @@ impl Trial {
         } else {
             None
         };
-        let recently = &mut state.figures.recently_failed;
+        let recently = &mut state.counts.recently_failed;
         *recently = *recently + usize::from(failed) - usize::from(left == Some(true));
-        let too_many = state.figures.recently_failed > self.most_failures;
-        let fails_now = too_many && state.phase == Phase::Judging;
+        let too_many = state.counts.recently_failed > self.max_failures;
+        let fails_now = too_many && state.phase == AnalysisPhase::Judging;
         if fails_now {
-            state.phase = Phase::Failed;
+            state.phase = AnalysisPhase::Failed;
             self.failure.notify_one();
         }
         fails_now
     }
 
-    /// Nothing is judged for a while. False if it is over.
+    /// Pauses the analysis. False if it is over.
     pub(crate) fn hold(&self) -> bool {
         let mut state = self.state();
-        let goes_on = state.phase == Phase::Judging;
+        let goes_on = state.phase == AnalysisPhase::Judging;
         if goes_on {
-            state.phase = Phase::Held;
+            state.phase = AnalysisPhase::Held;
         }
         goes_on
     }
 
-    /// It is judged again, from the next message on.
+    /// Goes on after a pause, from the next message on.
     pub(crate) fn resume(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Held {
-            state.phase = Phase::Judging;
+        if state.phase == AnalysisPhase::Held {
+            state.phase = AnalysisPhase::Judging;
         }
     }
 
-    /// It is over, whatever comes.
+    /// Ends the analysis, whatever comes.
     pub(crate) fn end(&self) {
-        self.state().phase = Phase::Ended;
+        self.state().phase = AnalysisPhase::Ended;
     }
 
-    /// Whether too many have failed.
+    /// Whether too many messages have failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.state().phase == Phase::Failed
+        self.state().phase == AnalysisPhase::Failed
     }
 
-    /// What has become of its messages so far.
-    pub(crate) fn figures(&self) -> Figures {
-        self.state().figures
+    /// The counts so far.
+    pub(crate) fn counts(&self) -> AnalysisCounts {
+        self.state().counts
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // It is whole at any time.
+    fn state(&self) -> MutexGuard<'_, AnalysisState> {
         locked(&self.state)
     }
 }
@@ -126,8 +126,8 @@ impl Trial {
 mod tests {
     use super::*;
 
-    fn of(window: u32, most_failures: u32) -> Trial {
-        Trial::new(window, most_failures, Arc::default())
+    fn of(window: u32, max_failures: u32) -> CanaryAnalysis {
+        CanaryAnalysis::new(window, max_failures, Arc::default())
     }
 
     #[test]
@@ -137,8 +137,8 @@ mod tests {
         assert!(trial.count(true));
         assert!(!trial.count(true), "that is told once");
         assert_eq!(
-            trial.figures(),
-            Figures {
+            trial.counts(),
+            AnalysisCounts {
                 handled: 1,
                 failed: 4,
                 recently_failed: 4
@@ -154,8 +154,8 @@ mod tests {
             assert!((0..3).all(|_| !trial.count(false)));
         }
         assert_eq!(
-            trial.figures(),
-            Figures {
+            trial.counts(),
+            AnalysisCounts {
                 handled: 300,
                 failed: 100,
                 recently_failed: 1

@@ -1,34 +1,36 @@
-//! How a host does, for whoever asks from outside.
+//! Readiness: whether a host's guests receive messages, and its status, for whoever asks over HTTP.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::guests::Guests;
 use crate::connection::{Connection, ConnectionState};
-use crate::http::Subject;
-use crate::metrics::Snapshot;
+use crate::http::Observed;
+use crate::rollout::RunningGuests;
+use crate::status::HostStatus;
 
-/// How a host does, from its start to its end.
+/// A host's readiness, from its start to its end.
 #[derive(Default)]
-pub(super) struct Status {
-    running: OnceLock<(Connection, Arc<Guests>)>,
+pub(super) struct Readiness {
+    /// Set once there is a connection.
+    running: OnceLock<(Connection, Arc<RunningGuests>)>,
+    /// Set once all guests of the configuration are in service.
     all_in_service: AtomicBool,
 }
 
-impl Status {
-    /// From here on there are figures.
-    pub(super) fn watch(&self, connection: &Connection, guests: &Arc<Guests>) {
+impl Readiness {
+    /// Begins to observe a host.
+    pub(super) fn watch(&self, connection: &Connection, guests: &Arc<RunningGuests>) {
         // Once a host: there is nothing to replace.
         let _ = self.running.set((connection.clone(), Arc::clone(guests)));
     }
 
-    /// All guests of the configuration have come into service.
+    /// Notes that all guests of the configuration are in service.
     pub(super) fn all_in_service(&self) {
         self.all_in_service.store(true, Ordering::Release);
     }
 }
 
-impl Subject for Status {
+impl Observed for Readiness {
     fn ready(&self) -> Result<(), String> {
         let Some((connection, guests)) = self.running.get() else {
             return Err("the host is starting".into());
@@ -53,11 +55,11 @@ impl Subject for Status {
         }
     }
 
-    fn figures(&self) -> Snapshot {
+    fn status(&self) -> HostStatus {
         self.running
             .get()
-            .map_or_else(Snapshot::default, |(connection, guests)| Snapshot {
-                guests: guests.figures(),
+            .map_or_else(HostStatus::default, |(connection, guests)| HostStatus {
+                guests: guests.status(),
                 connection: Some((connection.state().borrow().clone(), connection.counters())),
             })
     }

@@ -1,0 +1,102 @@
+//! The host, as those see it who answer for it over NATS.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::stats::EndpointStats;
+use crate::config::HostSettings;
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::protocol::reserved::takes_orders;
+use crate::rollout::RunningGuests;
+
+/// The host, as those see it who answer for it.
+pub(crate) struct AdminContext {
+    /// The host's name.
+    pub(super) name: String,
+    /// The instance's id among micro services.
+    pub(super) id: String,
+    pub(super) started: SystemTime,
+    /// The host takes orders.
+    pub(super) takes_orders: bool,
+    /// Counts of the orders so far.
+    pub(super) stats: EndpointStats,
+    pub(super) connection: Connection,
+    pub(super) guests: Arc<RunningGuests>,
+    /// The runtime that guests run on.
+    pub(super) runtime: Handle,
+    /// Stops the host when cancelled.
+    pub(super) stop: CancellationToken,
+}
+
+impl AdminContext {
+    /// A host of these settings, on the current runtime.
+    pub(crate) fn new(
+        settings: &HostSettings,
+        connection: Connection,
+        guests: Arc<RunningGuests>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            name: settings.name.clone().unwrap_or_else(default_name),
+            id: nuid::next().to_string(),
+            started: SystemTime::now(),
+            takes_orders: settings.admin,
+            stats: EndpointStats::default(),
+            connection,
+            guests,
+            runtime: Handle::current(),
+            stop,
+        }
+    }
+
+    /// Answers, with the host's rights: never where the server or a host takes orders, whoever asked for it.
+    pub(super) async fn answer(
+        &self,
+        reply_to: Option<Subject>,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<(), Error> {
+        let Some(reply_to) = reply_to.filter(|subject| !takes_orders(subject)) else {
+            return Ok(());
+        };
+        let sent = self
+            .connection
+            .publish(reply_to, None, headers, payload)
+            .await;
+        sent.inspect_err(|error| tracing::debug!("an answer could not be sent: {error}"))
+    }
+}
+
+/// The machine's name, made fit for a subject, and what tells several hosts on it apart.
+fn default_name() -> String {
+    const MAX_CHARACTERS: usize = 40;
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let machine = machine
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = machine
+        .trim()
+        .chars()
+        .take(MAX_CHARACTERS)
+        .map(fit)
+        .collect();
+    let random: String = nuid::next().to_lowercase().chars().take(6).collect();
+    if name.is_empty() {
+        format!("host-{random}")
+    } else {
+        format!("{name}-{random}")
+    }
+}

@@ -1,0 +1,60 @@
+//! Errors of starting a host.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::config::MAX_INSTANCES;
+use crate::connection::ConnectError;
+use crate::rollout::{ChangeError, GuestError};
+use crate::server::ServerError;
+
+/// Why a host did not start. What had been started has been stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address for HTTP cannot be listened on.
+    #[error("cannot listen on {listen}, which `[http] listen` names")]
+    Http {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A nats-server of our own did not start.
+    #[error("cannot start a nats-server of our own")]
+    Server(#[source] ServerError),
+    /// No server could be reached, or none let us in.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// A guest did not come into service.
+    #[error("cannot start guest {name:?}")]
+    Guest {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: GuestError,
+    },
+    /// The guests together ask for more instances than there can be.
+    #[error(
+        "the guests together ask for {asked} instances, and a host has {MAX_INSTANCES}: lower `instances.max` of some"
+    )]
+    TooManyInstances {
+        /// The sum of their `instances.max`.
+        asked: u64,
+    },
+    /// Traces cannot be sent as the settings say.
+    #[error("cannot export traces: {0}")]
+    Traces(String),
+    /// The machine refused what it takes to run guests: threads or memory.
+    #[error("cannot set up what runs guests: {0}")]
+    Machine(String),
+}
+
+impl From<ChangeError> for StartError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Guest { name, source } => Self::Guest { name, source },
+            other => Self::Machine(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Contexts: what every guest of a host has around it, and what stays of one guest from version to version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::config::BucketSettings;
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::guest::Engine;
+use crate::metrics::GuestCounters;
+use crate::queue::Queue;
+use crate::trace::Tracer;
+use crate::trigger::{Incoming, Intake};
+
+/// The host, as its guests have it around them.
+pub(crate) struct HostContext {
+    /// The engine that compiles and runs every guest.
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) connection: Connection,
+    pub(crate) connector: Connector,
+    /// The prefix of subjects of guests that have none of their own.
+    pub(crate) prefix: String,
+    /// The bucket that a guest means where it names none.
+    pub(crate) default_bucket: String,
+    /// The settings of buckets that the host's configuration has.
+    pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
+    /// The time that a version or a guest may take to finish its messages.
+    pub(crate) drain_timeout: Duration,
+    /// There is none if the host records no traces.
+    pub(crate) tracer: Option<Tracer>,
+}
+
+/// A guest, apart from its versions. A clone is the same guest's.
+#[derive(Clone)]
+pub(super) struct GuestContext {
+    pub(super) name: Arc<str>,
+    /// The way of messages into the queue.
+    pub(super) intake: Arc<Intake>,
+    pub(super) queue: Arc<Queue<Incoming>>,
+    pub(super) counters: Arc<GuestCounters>,
+    /// Woken when a canary has failed.
+    pub(super) canary_failure: Arc<Notify>,
+}
+
+impl GuestContext {
+    /// A guest that has no version yet.
+    pub(super) fn new(name: &str, host: &HostContext, canary_failure: Arc<Notify>) -> Self {
+        let counters = Arc::<GuestCounters>::default();
+        // Nothing fits until a version takes the queue over.
+        let queue = Arc::new(Queue::new(0, 0));
+        let intake = Intake::new(
+            name,
+            host.connection.clone(),
+            Arc::clone(&counters),
+            Arc::clone(&queue),
+            host.tracer.clone(),
+        );
+        Self {
+            name: name.into(),
+            intake: Arc::new(intake),
+            queue,
+            counters,
+            canary_failure,
+        }
+    }
+}
