@@ -203,13 +203,7 @@ mod tests {
         assert!(own.check(Action::Publish, "a.b").is_err());
         let host = policy(None, vec!["a".into()]);
         assert!(host.check(Action::Publish, "host.a").is_ok());
-        let bare = policy(
-            None,
-            vec![SubjectGrant {
-                subject: "a".into(),
-                ignore_prefix: true,
-            }],
-        );
+        let bare = policy(None, vec![SubjectGrant::new("a").without_prefix()]);
         assert!(bare.check(Action::Publish, "a").is_ok());
         assert!(bare.check(Action::Publish, "host.a").is_err());
     }
@@ -239,10 +233,7 @@ mod tests {
             settings.may_subscribe = vec![grant];
             Policy::new("g", &settings, prefix)
         };
-        let as_it_is = SubjectGrant {
-            subject: ">".into(),
-            ignore_prefix: true,
-        };
+        let as_it_is = SubjectGrant::new(">").without_prefix();
         let policies = [
             with("", ">".into()),
             with("", as_it_is),

@@ -47,7 +47,7 @@ pub fn config(server: &TestServer) -> Config {
         target.unwrap_or_default().join("test-cache")
     });
     let nats = ConnectionSettings {
-        servers: vec![server.url()],
+        servers: server.url().into(),
         reconnect_wait: Duration::from_millis(50),
         drain_timeout: Duration::from_secs(20),
         ..ConnectionSettings::default()

@@ -80,7 +80,7 @@ impl TestServer {
     #[must_use]
     pub fn settings(&self) -> ConnectionSettings {
         ConnectionSettings {
-            servers: vec![self.url()],
+            servers: self.url().into(),
             max_reconnect: None,
             reconnect_wait: Duration::from_millis(50),
             drain_timeout: Duration::from_secs(10),

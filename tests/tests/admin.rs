@@ -65,7 +65,7 @@ async fn wharf_json(server: &TestServer, arguments: &[&str]) -> Result<Value> {
 fn named(server: &TestServer, name: &str) -> Config {
     let mut config = config(server);
     config.host.name = Some(name.to_owned());
-    config.host.admin = true;
+    config.admin.enabled = true;
     config
 }
 
@@ -77,7 +77,7 @@ async fn host(server: &TestServer, name: &str) -> Result<Host> {
 async fn probe_on(name: &str) -> Result<Probe> {
     Probe::start(|config, _, _| {
         config.host.name = Some(name.to_owned());
-        config.host.admin = true;
+        config.admin.enabled = true;
     })
     .await
 }
@@ -262,7 +262,7 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert_eq!(shown["stats"]["handled"], 2);
     assert!(shown.get("config").is_none(), "secrets stay where they are");
     let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
-    assert!(people.contains("may publish on    out\n"), "{people}");
+    assert!(people.contains("may publish on     out\n"), "{people}");
 
     let table = wharf(&server, &["guests", "list"]).await?.stdout;
     assert!(table.contains("here  p      2"), "{table}");
@@ -481,7 +481,7 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("busy".to_owned());
-        config.host.admin = true;
+        config.admin.enabled = true;
         settings.limits.time = Duration::from_secs(20);
         settings.instances.max = 4.try_into().expect("4 is not 0");
     })
@@ -548,10 +548,7 @@ async fn nobody_is_obeyed_unless_the_host_is_told_to() -> Result<()> {
 
 #[tokio::test]
 async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
-    let everything = || SubjectGrant {
-        subject: ">".to_owned(),
-        ignore_prefix: true,
-    };
+    let everything = || SubjectGrant::new(">").without_prefix();
     let Probe {
         server: _server,
         host,
@@ -559,7 +556,7 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
-        config.host.admin = true;
+        config.admin.enabled = true;
         settings.publish.push(everything());
         settings.request.push(everything());
         settings.may_subscribe.push(everything());
@@ -603,7 +600,7 @@ async fn a_guest_that_hears_everything_hears_no_orders() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
-        config.host.admin = true;
+        config.admin.enabled = true;
         settings.may_subscribe.push(">".into());
     })
     .await?;
@@ -632,10 +629,10 @@ async fn the_settings_name_the_host_and_refuse_subjects_that_are_its_own() -> Re
     };
     let config = load("[host]\nname = \"prod-1\"\n[admin]\nenabled = true\n")??;
     assert_eq!(
-        (config.host.name.as_deref(), config.host.admin),
+        (config.host.name.as_deref(), config.admin.enabled),
         (Some("prod-1"), true)
     );
-    assert!(!load("")??.host.admin);
+    assert!(!load("")??.admin.enabled);
     for (text, words) in [
         ("[host]\nname = \"a.b\"\n", "host's name"),
         ("[admin]\nenable = true\n", "did you mean \"enabled\""),

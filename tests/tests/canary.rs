@@ -30,10 +30,9 @@ fn guest(share: f64) -> Result<GuestSettings> {
 }
 
 fn without_canary(settings: &GuestSettings) -> GuestSettings {
-    GuestSettings {
-        canary: None,
-        ..settings.clone()
-    }
+    let mut settings = settings.clone();
+    settings.canary = None;
+    settings
 }
 
 struct Place {

@@ -346,10 +346,7 @@ async fn a_guest_unloaded_under_load_handles_what_had_arrived() -> Result<()> {
     let probe = Probe::start(|_, settings, _| settings.limits.queue_messages = 1_000_000).await?;
     let step = bytes::Bytes::from(json!({ "do": "silence" }).to_string());
     let mut flooded = version(1)?;
-    flooded.subscribe = vec![SubscriptionSettings {
-        queue: Some("q".to_owned()),
-        .."flood".into()
-    }];
+    flooded.subscribe = vec![SubscriptionSettings::new("flood").with_queue("q")];
     flooded.limits.queue_messages = 1_000_000;
     probe.host.load("flooded", flooded).await?;
     let done = Arc::new(AtomicBool::new(false));

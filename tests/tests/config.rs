@@ -74,12 +74,10 @@ impl Written {
 #[test]
 fn nothing_written_gives_the_defaults_and_a_server_of_our_own() {
     let config = Written::default().valid();
-    let expected = Config {
-        own_server: true,
-        ..Config::default()
-    };
+    let mut expected = Config::default();
+    assert_eq!(expected.nats.servers, "nats://127.0.0.1:4222".into());
+    expected.nats.servers = Servers::Own;
     assert_eq!(config, expected);
-    assert_eq!(config.nats.servers, ["nats://127.0.0.1:4222"]);
     assert_eq!(config.nats.max_reconnect, Some(5));
     assert_eq!(config.nats.reconnect_wait, Duration::from_secs(2));
     assert_eq!(config.nats.connect_timeout, Duration::from_secs(5));
@@ -118,8 +116,8 @@ fn every_key_of_the_connection_is_read_from_the_file() {
     .load();
     let config = config.unwrap();
     let nats = &config.nats;
-    assert!(!config.own_server);
-    assert_eq!(nats.servers, ["nats://a:1", "tls://b:2"]);
+    let servers = ["nats://a:1", "tls://b:2"].map(str::to_owned);
+    assert_eq!(nats.servers, Servers::At(servers.to_vec()));
     assert_eq!(nats.max_reconnect, None);
     assert_eq!(nats.reconnect_wait, Duration::from_millis(500));
     assert_eq!(nats.connect_timeout, Duration::from_secs(90));
@@ -178,20 +176,17 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
     )
     .load();
     let config = config.unwrap();
-    let grant = |subject: &str, ignore_prefix| SubjectGrant {
-        subject: subject.to_owned(),
-        ignore_prefix,
+    let grant = |subject: &str, ignore_prefix| match ignore_prefix {
+        true => SubjectGrant::new(subject).without_prefix(),
+        false => SubjectGrant::new(subject),
     };
     let mut expected = GuestSettings::new(dir.path().join("quakes.wasm"));
     expected.prefix = Some("seismo.".to_owned());
-    let queue = Some("workers".to_owned());
     expected.subscribe = vec![
         "quakes.*".into(),
-        SubscriptionSettings {
-            subject: "jobs".to_owned(),
-            queue,
-            ignore_prefix: true,
-        },
+        SubscriptionSettings::new("jobs")
+            .with_queue("workers")
+            .without_prefix(),
     ];
     expected.may_subscribe = vec![grant("extra.>", false)];
     expected.publish = vec![grant("alerts.>", false), grant("raw", true)];
@@ -204,14 +199,9 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
     expected.config = [("threshold".to_owned(), "4.5".to_owned())].into();
     expected.serializer = Serializer::Msgpack;
     expected.env = [("RUST_LOG".to_owned(), "info".to_owned())].into();
-    let directory = |host, guest: &str, access| DirectoryGrant {
-        host,
-        guest: guest.to_owned(),
-        access,
-    };
     expected.dirs = vec![
-        directory(dir.path().join("data"), "/data", DirectoryAccess::ReadWrite),
-        directory(dir.path().join("."), "/all", DirectoryAccess::Read),
+        DirectoryGrant::new(dir.path().join("data"), "/data", DirectoryAccess::ReadWrite),
+        DirectoryGrant::new(dir.path().join("."), "/all", DirectoryAccess::Read),
     ];
     expected.instances = Instances {
         max: 2.try_into().unwrap(),
@@ -241,13 +231,13 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
             max_value_size: Some(4096),
         }
     );
-    let place = Place::InFile {
+    let place = Location::InFile {
         path: dir.path().join("wharf.toml"),
         line: 3,
         column: 21,
     };
     assert_eq!(config.components["quakes"], place);
-    let place = Place::InFile {
+    let place = Location::InFile {
         path: dir.path().join("wharf.toml"),
         line: 16,
         column: 32,
@@ -343,7 +333,7 @@ fn the_environment_wins_over_the_settings_file_which_wins_over_the_toml() {
     .env("NATS_SERVER", "env:1")
     .env("NATS_PREFIX", "");
     let nats = written.valid().nats;
-    assert_eq!(nats.servers, ["nats://env:1"]);
+    assert_eq!(nats.servers, "nats://env:1".into());
     assert_eq!(
         nats.prefix, "settings.",
         "an empty variable counts as not set"
@@ -379,7 +369,7 @@ fn every_key_of_the_settings_file_and_of_the_environment_is_read() {
     }
     assert_eq!(from_file, variables.valid());
     let expected = ConnectionSettings {
-        servers: vec!["nats://a:1".to_owned(), "nats://b:2".to_owned()],
+        servers: vec!["nats://a:1".to_owned(), "nats://b:2".to_owned()].into(),
         max_reconnect: None,
         reconnect_wait: Duration::from_secs(90),
         connect_timeout: Duration::from_millis(250),
@@ -464,7 +454,7 @@ storage = "disk"
 wharf.toml:4:17: expected a whole number, found a string
 wharf.toml:5:18: expected a duration such as "2s", found an integer
 wharf.toml:6:13: expected true or false, found a string
-wharf.toml:7:18: "no dots.please" is not a bucket's name: letters, digits, `-` and `_`
+wharf.toml:7:18: "no dots.please" is not a bucket's name: 1 to 251 letters, digits, `-` and `_`
 wharf.toml:8:10: "$JS." begins with `$`: such subjects belong to the server
 wharf.toml:9:12: a username without a password
 wharf.toml:10:12: a certificate without its key
@@ -480,7 +470,7 @@ wharf.toml:17:63: unknown key "queue"; the nearest is "subject", and all are: su
 wharf.toml:17:78: expected a subject, or a table with the key "subject", found an integer
 wharf.toml:18:1: unknown key "streams": messages from streams are not supported by this version
 wharf.toml:19:17: expected "read" or "read-write", found "write"
-wharf.toml:19:26: "c.d" is not a bucket's name: letters, digits, `-` and `_`
+wharf.toml:19:26: "c.d" is not a bucket's name: 1 to 251 letters, digits, `-` and `_`
 wharf.toml:20:24: expected a string, found a float; put it in quotes
 wharf.toml:20:29: "wharf.x" begins with "wharf.": such keys are the host's
 wharf.toml:21:18: there is no directory nowhere
@@ -612,7 +602,7 @@ fn variables_are_put_into_values_and_missing_ones_are_named() {
         .env("TOKEN", "t")
         .valid()
         .nats;
-    assert_eq!(nats.servers, ["nats://example:4222"]);
+    assert_eq!(nats.servers, "nats://example:4222".into());
     assert_eq!(nats.auth, Auth::Token(Secret::new("a${b}t")));
     assert_eq!(
         Written::toml(toml).env("TOKEN", "t").problems(),
@@ -644,7 +634,7 @@ fn no_message_repeats_a_secret() {
     )
     .valid();
     assert!(!format!("{valid:?}").contains(secret), "{valid:?}");
-    assert_eq!(valid.nats.servers, ["nats://me:hunter2@a:1"]);
+    assert_eq!(valid.nats.servers, "nats://me:hunter2@a:1".into());
 }
 
 #[test]

@@ -105,12 +105,7 @@ async fn two_hosts_in_a_queue_group_share_ten_thousand_messages_and_handle_each_
     for _ in 0..2 {
         let mut config = config(&server);
         let mut settings = probe()?;
-        let queue = Some("workers".to_owned());
-        settings.subscribe = vec![SubscriptionSettings {
-            subject: "jobs.*".into(),
-            queue,
-            ignore_prefix: false,
-        }];
+        settings.subscribe = vec![SubscriptionSettings::new("jobs.*").with_queue("workers")];
         config.guests.insert("worker".to_owned(), settings);
         hosts.push(Host::builder(config).start().await?);
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use async_nats::jetstream;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use wharf::config::{Config, GuestSettings, SubjectGrant};
+use wharf::config::{Config, GuestSettings, SubjectGrant, SubscriptionSettings};
 use wharf_tests::probe::Probe;
 
 /// May publish on and send requests to `out.>`, behind the prefix `test.`.
@@ -14,16 +14,9 @@ fn granted(_: &mut Config, settings: &mut GuestSettings, _: &tempfile::TempDir) 
     settings.prefix = Some("test.".to_owned());
     settings.subscribe = vec![
         "probe.*".into(),
-        wharf::config::SubscriptionSettings {
-            subject: "probe".into(),
-            queue: None,
-            ignore_prefix: true,
-        },
+        SubscriptionSettings::new("probe").without_prefix(),
     ];
-    let bare = |subject: &str| SubjectGrant {
-        subject: subject.to_owned(),
-        ignore_prefix: true,
-    };
+    let bare = |subject: &str| SubjectGrant::new(subject).without_prefix();
     settings.publish = vec!["out.>".into(), bare("bare.out")];
     settings.request = vec!["out.>".into(), bare("bare.out")];
     settings.may_subscribe = vec!["in.>".into(), bare("bare.in.*")];

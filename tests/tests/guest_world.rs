@@ -54,11 +54,8 @@ async fn a_guest_sees_the_directories_that_it_was_granted_and_nothing_beside_the
             let host = directory.path().join(name);
             std::fs::create_dir(&host).expect("a new directory");
             std::fs::write(host.join("file"), name).expect("a new file");
-            settings.dirs.push(DirectoryGrant {
-                host,
-                guest: format!("/{name}"),
-                access,
-            });
+            let grant = DirectoryGrant::new(host, format!("/{name}"), access);
+            settings.dirs.push(grant);
         }
         std::fs::write(directory.path().join("secret"), "secret").expect("a new file");
         std::os::unix::fs::symlink("../secret", directory.path().join("out/link"))

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::stats::EndpointStats;
-use crate::config::HostSettings;
+use crate::config::{AdminSettings, HostSettings};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::protocol::reserved::takes_orders;
@@ -38,6 +38,7 @@ impl AdminContext {
     /// A host of these settings, on the current runtime.
     pub(crate) fn new(
         settings: &HostSettings,
+        admin: AdminSettings,
         connection: Connection,
         guests: Arc<RunningGuests>,
         stop: CancellationToken,
@@ -46,7 +47,7 @@ impl AdminContext {
             name: settings.name.clone().unwrap_or_else(default_name),
             id: nuid::next().to_string(),
             started: SystemTime::now(),
-            takes_orders: settings.admin,
+            takes_orders: admin.enabled,
             stats: EndpointStats::default(),
             connection,
             guests,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use wharf::config::{ComponentSource, Config, Place, Problem};
+use wharf::config::{ComponentSource, Config, Location, Locations, Problem};
 
 use super::args::CheckArgs;
 use super::exit::{Exit, Failure};
@@ -26,10 +26,10 @@ struct Row {
 
 impl From<Problem> for Row {
     fn from(problem: Problem) -> Self {
-        let (file, line, column, variable) = match problem.place {
-            Place::WholeFile(path) => (Some(path), None, None, None),
-            Place::InFile { path, line, column } => (Some(path), Some(line), Some(column), None),
-            Place::Variable(name) => (None, None, None, Some(name)),
+        let (file, line, column, variable) = match problem.location {
+            Location::WholeFile(path) => (Some(path), None, None, None),
+            Location::InFile { path, line, column } => (Some(path), Some(line), Some(column), None),
+            Location::Variable(name) => (None, None, None, Some(name)),
         };
         Self {
             file,
@@ -58,8 +58,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             "nothing to check: there is no wharf.toml here; name a file with --config",
         ));
     }
-    let (config, mut problems) = sources::read(file, &args.sources)?;
-    problems.extend(component_problems(&config));
+    let (config, locations, mut problems) = sources::read(file, &args.sources)?;
+    problems.extend(component_problems(&config, &locations));
     problems.sort();
     let exit = if problems.is_empty() {
         Exit::Done
@@ -117,19 +117,19 @@ fn on_servers(config: &Config) -> impl Iterator<Item = (&String, &ComponentSourc
 }
 
 /// What is wrong with the components, where each is named. A component that several guests run is looked into once.
-pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
+pub(super) fn component_problems(config: &Config, locations: &Locations) -> Vec<Problem> {
     let cache = config.host.cache.as_deref();
     let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, guest) in &config.guests {
         let canary = guest.canary.as_ref().map(|canary| &canary.component);
         let named = [
-            (Some(&guest.component), config.components.get(name), ""),
-            (canary, config.canaries.get(name), "its canary: "),
+            (Some(&guest.component), locations.components.get(name), ""),
+            (canary, locations.canaries.get(name), "its canary: "),
         ];
-        for (component, place, what) in named {
+        for (component, location, what) in named {
             // An object is the server's, which is not asked.
-            let (Some(ComponentSource::File(file)), Some(place)) = (component, place) else {
+            let (Some(ComponentSource::File(file)), Some(location)) = (component, location) else {
                 continue;
             };
             // It was named wrongly, which has been said.
@@ -140,7 +140,7 @@ pub(super) fn component_problems(config: &Config) -> Vec<Problem> {
                 .entry(file)
                 .or_insert_with(|| what_is_wrong(file, cache));
             let problem = |message: &String| Problem {
-                place: place.clone(),
+                location: location.clone(),
                 message: format!("guest {name:?}: {what}{message}"),
             };
             problems.extend(wrong.iter().map(problem));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::config::{ComponentSource, Config, ConfigErrors, GuestSettings};
+use wharf::config::{ComponentSource, Config, ConfigErrors, GuestSettings, Locations};
 use wharf::{Applied, ComponentChanges, Host};
 
 use super::args::RunArgs;
@@ -42,8 +42,8 @@ impl Origin {
         Ok(Self { args, file })
     }
 
-    fn read(&self) -> Result<Config, Failure> {
-        let mut config = sources::load(self.file.clone(), &self.args.sources)?;
+    fn read(&self) -> Result<(Config, Locations), Failure> {
+        let (mut config, locations) = sources::load(self.file.clone(), &self.args.sources)?;
         if let Some(component) = &self.args.component {
             config
                 .guests
@@ -54,7 +54,7 @@ impl Origin {
                 "nothing to run: {} has no [guests.NAME]",
                 file.display()
             ))),
-            _ => Ok(config),
+            _ => Ok((config, locations)),
         }
     }
 
@@ -82,7 +82,7 @@ impl Live {
             true => Some(Files::follow(origin.files()).context("cannot follow the files")?),
             false => None,
         };
-        let started = origin.read()?;
+        let (started, _) = origin.read()?;
         let mut live = Self {
             origin,
             files,
@@ -127,14 +127,14 @@ impl Live {
         if let Some(files) = &mut self.files {
             files.mark();
         }
-        let config = self.origin.read()?;
+        let (config, locations) = self.origin.read()?;
         if let Err(error) = self.follow_components(&config) {
             self.voice
                 .say(&format!("some changes of files may be missed: {error}"));
         }
         match host.apply(config.guests.clone()).await {
             Ok(applied) => Ok((applied, self.outside_guests(&config))),
-            Err(error) => Err(why(config, error.into()).await),
+            Err(error) => Err(why(config, locations, error.into()).await),
         }
     }
 
@@ -154,11 +154,9 @@ impl Live {
     fn outside_guests(&self, now: &Config) -> Vec<&'static str> {
         let then = &self.started;
         let changes = [
-            (
-                "[nats]",
-                then.nats != now.nats || then.own_server != now.own_server,
-            ),
+            ("[nats]", then.nats != now.nats),
             ("[host]", then.host != now.host),
+            ("[admin]", then.admin != now.admin),
             ("[http]", then.http != now.http),
             ("[otlp]", then.otlp != now.otlp),
             ("[buckets]", then.buckets != now.buckets),
@@ -205,8 +203,9 @@ async fn pushed(objects: Option<&mut ComponentChanges>) -> String {
 
 /// Why guests could not be applied. What is wrong with components is said in full, and where each is named, as
 /// `wharf check` says it.
-async fn why(config: Config, error: anyhow::Error) -> Failure {
-    let checked = tokio::task::spawn_blocking(move || check::component_problems(&config)).await;
+async fn why(config: Config, locations: Locations, error: anyhow::Error) -> Failure {
+    let checking = move || check::component_problems(&config, &locations);
+    let checked = tokio::task::spawn_blocking(checking).await;
     match checked {
         Ok(problems) if !problems.is_empty() => ConfigErrors(problems).into(),
         _ => Failure::Runtime(error),

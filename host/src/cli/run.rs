@@ -4,14 +4,13 @@ use std::io;
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::config::{Config, redact_server};
+use wharf::config::{Config, Servers, redact_server};
 use wharf::{DrainReport, FetchError, GuestError, Host, LoadError, StartError};
 
 use super::args::{LogFormat, RunArgs};
 use super::exit::{Exit, Failure};
 use super::output::Voice;
 use super::reload::{Live, Reload};
-use super::sources;
 
 /// Runs.
 pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure> {
@@ -37,12 +36,10 @@ impl Running {
         let reload = Reload::listen().context("cannot listen to signals")?;
         let config = live.config().clone();
         let guests = count(config.guests.len(), "guest");
-        let servers: Vec<String> = config
-            .nats
-            .servers
-            .iter()
-            .map(|server| redact_server(server))
-            .collect();
+        let servers: Vec<String> = match &config.nats.servers {
+            Servers::Own => Vec::new(),
+            Servers::At(servers) => servers.iter().map(|one| redact_server(one)).collect(),
+        };
         let host = tokio::select! {
             started = self.start(config) => started?,
             name = signals.next() => {
@@ -94,17 +91,13 @@ impl Running {
     }
 
     async fn start(&self, config: Config) -> Result<Host, Failure> {
-        let own = config
-            .own_server
-            .then(|| sources::own_data(&config).to_owned());
-        let mut builder = Host::builder(config);
-        if let Some(data) = own {
-            let data_words = data.display();
+        if config.nats.servers == Servers::Own {
+            let data = config.host.data_dir().display();
             self.voice.say(&format!(
-                "no server is named: starting a nats-server of our own, its data in {data_words}"
+                "no server is named: starting a nats-server of our own, its data in {data}"
             ));
-            builder = builder.own_server(data);
         }
+        let builder = Host::builder(config);
         let is_usage = |error: &StartError| match error {
             StartError::Guest { source, .. } => is_no_guest(source),
             StartError::TooManyInstances { .. } => true,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use wharf::Connector;
 use wharf::config::{
-    ComponentSource, Config, ConnectionSettings, GuestSettings, Problem, Sources, parse_servers,
+    ComponentSource, Config, ConnectionSettings, GuestSettings, Locations, Problem, Servers,
+    Sources, parse_servers,
 };
 
 use super::args::{GuestArgs, SourceArgs};
@@ -24,10 +25,13 @@ pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
 }
 
 /// Reads the settings from this file and all else that the arguments name.
-pub(super) fn load(config: Option<PathBuf>, args: &SourceArgs) -> Result<Config, Failure> {
-    let (config, problems) = read(config, args)?;
+pub(super) fn load(
+    config: Option<PathBuf>,
+    args: &SourceArgs,
+) -> Result<(Config, Locations), Failure> {
+    let (config, locations, problems) = read(config, args)?;
     if problems.is_empty() {
-        Ok(config)
+        Ok((config, locations))
     } else {
         Err(wharf::config::ConfigErrors(problems).into())
     }
@@ -37,34 +41,29 @@ pub(super) fn load(config: Option<PathBuf>, args: &SourceArgs) -> Result<Config,
 pub(super) fn read(
     config: Option<PathBuf>,
     args: &SourceArgs,
-) -> Result<(Config, Vec<Problem>), Failure> {
+) -> Result<(Config, Locations, Vec<Problem>), Failure> {
     let sources = Sources {
         config,
         settings: args.settings.clone(),
         env: &|name| std::env::var_os(name),
     };
-    let (mut config, problems) = Config::read(&sources);
+    let (mut config, locations, problems) = Config::read(&sources);
     if let Some(server) = &args.server {
         // The server may hold a password: the message does not repeat it.
-        config.nats.servers = parse_servers(server)
+        let servers = parse_servers(server)
             .map_err(|reason| Failure::usage(format!("--server: the value {reason}")))?;
-        config.own_server = false;
+        config.nats.servers = Servers::At(servers);
     }
-    Ok((config, problems))
-}
-
-/// Where a nats-server of our own keeps its data.
-pub(super) fn own_data(config: &Config) -> &Path {
-    config.host.data.as_deref().unwrap_or(Path::new(".wharf"))
+    Ok((config, locations, problems))
 }
 
 /// The settings of a connection that is used for one errand. Subjects are used as they are, so no prefix.
 pub(super) fn client(args: &SourceArgs, timeout: Duration) -> Result<ConnectionSettings, Failure> {
-    let config = load(config_file(args), args)?;
-    let own = config.own_server.then(|| own_server(&config)).flatten();
+    let (config, _) = load(config_file(args), args)?;
+    let own = own_server(&config);
     let mut settings = config.nats;
-    if let Some(url) = own {
-        settings.servers = vec![url];
+    if settings.servers == Servers::Own {
+        settings.servers = own.map_or_else(Servers::default, Servers::from);
     }
     settings.prefix.clear();
     settings.connect_timeout = settings.connect_timeout.min(timeout);
@@ -81,7 +80,7 @@ pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Conn
 
 /// The server that a host has started here, while it runs.
 fn own_server(config: &Config) -> Option<String> {
-    let url = std::fs::read_to_string(own_data(config).join("url")).ok()?;
+    let url = std::fs::read_to_string(config.host.data_dir().join("url")).ok()?;
     Some(url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Environment;
+use super::environment::Environment;
 
 /// Replaces every `${NAME}`.
 ///

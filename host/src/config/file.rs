@@ -5,42 +5,45 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::bucket_section::bucket;
+use super::bucket_settings::BucketSettings;
+use super::environment::Environment;
+use super::guest_section::{self, RawGuest};
+use super::guest_settings::{GuestSettings, MAX_INSTANCES};
+use super::host_settings::{AdminSettings, HostSettings, HttpSettings, OtlpSettings};
 use super::layer::Layer;
-use super::problem::{Place, Problems};
+use super::parse;
+use super::problem::{Location, Locations, Problems};
 use super::value::{Document, Table, Value, position};
-use super::{
-    BucketSettings, Environment, GuestSettings, HostSettings, HttpSettings, MAX_INSTANCES,
-    OtlpSettings, bucket, guest, parse,
-};
 
-/// What the file says.
+/// The file's settings, as they are written.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct RawFile {
     pub(super) nats: Layer,
     pub(super) host: HostSettings,
+    pub(super) admin: AdminSettings,
     pub(super) otlp: OtlpSettings,
     pub(super) http: HttpSettings,
     pub(super) guests: BTreeMap<String, GuestSettings>,
-    pub(super) components: BTreeMap<String, Place>,
-    pub(super) canaries: BTreeMap<String, Place>,
+    pub(super) locations: Locations,
     pub(super) buckets: BTreeMap<String, BucketSettings>,
 }
 
 /// Reads such a file.
-pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problems) -> Written {
+pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problems) -> RawFile {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text, environment, problems),
         Err(error) => {
             problems.push(
-                Place::WholeFile(path.to_owned()),
+                Location::WholeFile(path.to_owned()),
                 format!("cannot be read: {error}"),
             );
-            Written::default()
+            RawFile::default()
         }
     }
 }
 
-fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> Written {
+fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> RawFile {
     read_text(path, text, environment, problems, |root| {
         let written = sections(&root);
         root.end();
@@ -56,7 +59,7 @@ pub(super) fn parse_guest(
     environment: Environment<'_>,
     problems: &Problems,
 ) -> GuestSettings {
-    read_text(path, text, environment, problems, guest::alone)
+    read_text(path, text, environment, problems, guest_section::alone)
 }
 
 fn read_text<T>(
@@ -79,7 +82,7 @@ fn read_text<T>(
         // What follows on the same line is only what the first error led to.
         if document.broken_lines.insert(position(text, at.start).0) {
             problems.push(
-                document.place(&at),
+                document.location(&at),
                 format!("this is not TOML: {}", error.message()),
             );
         }
@@ -87,8 +90,8 @@ fn read_text<T>(
     read(Table::new(&document, root.get_ref(), 0..0))
 }
 
-fn sections(root: &Table<'_>) -> Written {
-    let mut written = Written::default();
+fn sections(root: &Table<'_>) -> RawFile {
+    let mut written = RawFile::default();
     if let Some(table) = root.get("nats").and_then(Value::table) {
         written.nats = Layer::from_table(&table);
         table.end();
@@ -98,7 +101,6 @@ fn sections(root: &Table<'_>) -> Written {
             data: table.get("data").and_then(Value::path),
             cache: table.get("cache").and_then(Value::path),
             name: table.get("name").and_then(|v| v.parsed(parse::host_name)),
-            admin: false,
         };
         table.end();
     }
@@ -116,7 +118,7 @@ fn sections(root: &Table<'_>) -> Written {
         table.end();
     }
     if let Some(table) = root.get("admin").and_then(Value::table) {
-        written.host.admin = table
+        written.admin.enabled = table
             .required("enabled")
             .and_then(Value::boolean)
             .unwrap_or_default();
@@ -129,12 +131,12 @@ fn sections(root: &Table<'_>) -> Written {
         .into_iter()
         .flatten()
     {
-        if let Some(guest::Written {
+        if let Some(RawGuest {
             name,
             settings,
             component,
             canary,
-        }) = guest::guest(name_at, value)
+        }) = guest_section::guest(name_at, value)
         {
             instances += settings.max_instances_of_all_versions();
             if instances > u64::from(MAX_INSTANCES) {
@@ -143,10 +145,11 @@ fn sections(root: &Table<'_>) -> Written {
                      `instances.max` of some"
                 ));
             }
-            written.components.insert(name.clone(), component);
+            written.locations.components.insert(name.clone(), component);
             written
+                .locations
                 .canaries
-                .extend(canary.map(|place| (name.clone(), place)));
+                .extend(canary.map(|location| (name.clone(), location)));
             written.guests.insert(name, settings);
         }
     }
@@ -156,7 +159,7 @@ fn sections(root: &Table<'_>) -> Written {
         .into_iter()
         .flatten()
     {
-        written.buckets.extend(bucket::bucket(name, value));
+        written.buckets.extend(bucket(name, value));
     }
     written
 }

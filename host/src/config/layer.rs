@@ -3,38 +3,39 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Place, Problems};
+use super::connection_settings::{Auth, ConnectionSettings, Secret, Servers, TlsSettings};
+use super::parse;
+use super::problem::{Location, Problems};
 use super::server_url::parse_servers;
 use super::value::{Table, Value};
-use super::{Auth, ConnectionSettings, Secret, TlsSettings, parse};
 use crate::protocol::subject;
 
-/// A setting and where it was written.
+/// A setting and its location.
 #[derive(Debug, Clone)]
-struct Placed<T> {
+struct Located<T> {
     value: T,
-    place: Place,
+    location: Location,
 }
 
-/// What one way in says; `None` is for what it does not say.
+/// The settings that one way in gives; `None` is for what it does not say.
 #[derive(Default)]
 pub(super) struct Layer {
-    servers: Option<Placed<Vec<String>>>,
-    max_reconnect: Option<Placed<Option<u32>>>,
-    reconnect_wait: Option<Placed<Duration>>,
-    connect_timeout: Option<Placed<Duration>>,
-    drain_timeout: Option<Placed<Duration>>,
-    randomize: Option<Placed<bool>>,
-    default_bucket: Option<Placed<String>>,
-    prefix: Option<Placed<String>>,
-    credentials: Option<Placed<PathBuf>>,
-    nkey_file: Option<Placed<PathBuf>>,
-    token: Option<Placed<Secret>>,
-    username: Option<Placed<String>>,
-    password: Option<Placed<Secret>>,
-    tls_cert: Option<Placed<PathBuf>>,
-    tls_key: Option<Placed<PathBuf>>,
-    tls_ca: Option<Placed<PathBuf>>,
+    servers: Option<Located<Vec<String>>>,
+    max_reconnect: Option<Located<Option<u32>>>,
+    reconnect_wait: Option<Located<Duration>>,
+    connect_timeout: Option<Located<Duration>>,
+    drain_timeout: Option<Located<Duration>>,
+    randomize: Option<Located<bool>>,
+    default_bucket: Option<Located<String>>,
+    prefix: Option<Located<String>>,
+    credentials: Option<Located<PathBuf>>,
+    nkey_file: Option<Located<PathBuf>>,
+    token: Option<Located<Secret>>,
+    username: Option<Located<String>>,
+    password: Option<Located<Secret>>,
+    tls_cert: Option<Located<PathBuf>>,
+    tls_key: Option<Located<PathBuf>>,
+    tls_ca: Option<Located<PathBuf>>,
 }
 
 /// The names in a settings file after `NATS.`, and in the environment after `NATS_`.
@@ -62,33 +63,33 @@ impl Layer {
     pub(super) fn from_table(table: &Table<'_>) -> Self {
         let get = |key| table.get(key);
         Self {
-            servers: placed(get("server"), servers),
-            max_reconnect: placed(get("max_reconnect"), |value| {
+            servers: located(get("server"), servers),
+            max_reconnect: located(get("max_reconnect"), |value| {
                 let tries: i64 = value.number(-1, i64::from(u32::MAX))?;
                 Some(u32::try_from(tries).ok())
             }),
-            reconnect_wait: placed(get("reconnect_wait"), Value::duration),
-            connect_timeout: placed(get("connect_timeout"), Value::duration),
-            drain_timeout: placed(get("drain_timeout"), Value::duration),
-            randomize: placed(get("randomize"), Value::boolean),
-            default_bucket: placed(get("default_bucket"), |value| {
+            reconnect_wait: located(get("reconnect_wait"), Value::duration),
+            connect_timeout: located(get("connect_timeout"), Value::duration),
+            drain_timeout: located(get("drain_timeout"), Value::duration),
+            randomize: located(get("randomize"), Value::boolean),
+            default_bucket: located(get("default_bucket"), |value| {
                 value.parsed(parse::bucket_name)
             }),
-            prefix: placed(get("prefix"), |value| value.parsed(prefix)),
-            credentials: placed(get("credentials"), optional_path),
-            nkey_file: placed(get("nkey_file"), optional_path),
-            token: placed(get("token"), secret),
-            username: placed(get("username"), optional_string),
-            password: placed(get("password"), secret),
-            tls_cert: placed(get("tls_cert"), optional_path),
-            tls_key: placed(get("tls_key"), optional_path),
-            tls_ca: placed(get("tls_ca"), optional_path),
+            prefix: located(get("prefix"), |value| value.parsed(prefix)),
+            credentials: located(get("credentials"), optional_path),
+            nkey_file: located(get("nkey_file"), optional_path),
+            token: located(get("token"), secret),
+            username: located(get("username"), optional_string),
+            password: located(get("password"), secret),
+            tls_cert: located(get("tls_cert"), optional_path),
+            tls_key: located(get("tls_key"), optional_path),
+            tls_ca: located(get("tls_ca"), optional_path),
         }
     }
 
     /// Reads values that are text, by their names in [`TEXT_KEYS`]. An empty value counts as not set.
     pub(super) fn from_text(
-        lookup: impl Fn(&str) -> Option<(String, Place)>,
+        lookup: impl Fn(&str) -> Option<(String, Location)>,
         directory: &Path,
         problems: &Problems,
     ) -> Self {
@@ -140,17 +141,16 @@ impl Layer {
         }
     }
 
-    pub(super) fn names_a_server(&self) -> bool {
-        self.servers.is_some()
-    }
-
     /// Settings that are whole: defaults filled in, and what belongs together is together.
     pub(super) fn finish(mut self, problems: &Problems) -> ConnectionSettings {
         let default = ConnectionSettings::default();
         let auth = self.auth(problems);
         let tls = self.tls(problems);
         ConnectionSettings {
-            servers: value_or(self.servers, default.servers),
+            servers: match self.servers {
+                Some(servers) => Servers::At(servers.value),
+                None => Servers::Own,
+            },
             max_reconnect: value_or(self.max_reconnect, default.max_reconnect),
             reconnect_wait: value_or(self.reconnect_wait, default.reconnect_wait),
             connect_timeout: value_or(self.connect_timeout, default.connect_timeout),
@@ -180,11 +180,11 @@ impl Layer {
                 password: password.value,
             },
             (Some(username), None) => {
-                problems.push(username.place, "a username without a password");
+                problems.push(username.location, "a username without a password");
                 Auth::None
             }
             (None, Some(password)) => {
-                problems.push(password.place, "a password without a username");
+                problems.push(password.location, "a password without a username");
                 Auth::None
             }
             (None, None) => Auth::None,
@@ -194,12 +194,14 @@ impl Layer {
     fn tls(&mut self, problems: &Problems) -> TlsSettings {
         match (&self.tls_cert, &self.tls_key) {
             (Some(cert), None) => {
-                problems.push(cert.place.clone(), "a certificate without its key")
+                problems.push(cert.location.clone(), "a certificate without its key")
             }
-            (None, Some(key)) => problems.push(key.place.clone(), "a key without its certificate"),
+            (None, Some(key)) => {
+                problems.push(key.location.clone(), "a key without its certificate")
+            }
             _ => {}
         }
-        let file = |setting: &mut Option<Placed<PathBuf>>| {
+        let file = |setting: &mut Option<Located<PathBuf>>| {
             setting.take().map(|file| existing(file, problems))
         };
         TlsSettings {
@@ -211,18 +213,18 @@ impl Layer {
 }
 
 /// Reads a value that is there; an empty one counts as not set where `read` says so.
-fn placed<'a, T>(
+fn located<'a, T>(
     value: Option<Value<'a>>,
     read: impl FnOnce(Value<'a>) -> Option<T>,
-) -> Option<Placed<T>> {
+) -> Option<Located<T>> {
     let value = value?;
-    Some(Placed {
+    Some(Located {
         value: read(value)?,
-        place: value.place(),
+        location: value.location(),
     })
 }
 
-fn value_or<T>(setting: Option<Placed<T>>, default: T) -> T {
+fn value_or<T>(setting: Option<Located<T>>, default: T) -> T {
     setting.map_or(default, |setting| setting.value)
 }
 
@@ -257,10 +259,10 @@ fn secret(value: Value<'_>) -> Option<Secret> {
     optional_string(value).map(Secret::new)
 }
 
-fn existing(file: Placed<PathBuf>, problems: &Problems) -> PathBuf {
+fn existing(file: Located<PathBuf>, problems: &Problems) -> PathBuf {
     if !file.value.is_file() {
         problems.push(
-            file.place,
+            file.location,
             format!("there is no file {}", file.value.display()),
         );
     }
@@ -269,12 +271,16 @@ fn existing(file: Placed<PathBuf>, problems: &Problems) -> PathBuf {
 
 /// Values that are text, with their places.
 struct Text<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<(String, Place)>,
+    lookup: &'a dyn Fn(&str) -> Option<(String, Location)>,
     problems: &'a Problems,
 }
 
 impl Text<'_> {
-    fn get<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<Placed<T>> {
+    fn get<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Located<T>> {
         self.read(key, |text| {
             read(text).map_err(|reason| format!("{text:?} {reason}"))
         })
@@ -285,7 +291,7 @@ impl Text<'_> {
         &self,
         key: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<Placed<T>> {
+    ) -> Option<Located<T>> {
         self.read(key, |text| {
             read(text).map_err(|reason| format!("the value {reason}"))
         })
@@ -295,12 +301,12 @@ impl Text<'_> {
         &self,
         key: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<Placed<T>> {
-        let (text, place) = (self.lookup)(key)?;
+    ) -> Option<Located<T>> {
+        let (text, location) = (self.lookup)(key)?;
         match read(&text) {
-            Ok(value) => Some(Placed { value, place }),
+            Ok(value) => Some(Located { value, location }),
             Err(message) => {
-                self.problems.push(place, message);
+                self.problems.push(location, message);
                 None
             }
         }

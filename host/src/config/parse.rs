@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{BucketAccess, SubjectGrant, SubscriptionSettings};
+use super::guest_settings::{BucketAccess, SubjectGrant, SubscriptionSettings};
 use crate::protocol::duration::parse_go_duration;
 use crate::protocol::{bucket, subject};
 
 /// Longer durations are typing errors, and clocks overflow with them.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A duration of more than nothing, as Go or as people write it: `2s`, `1m30s`, `1.5h`, `2days 4h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -18,7 +18,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match found {
         None => Err("is not a duration such as \"500ms\", \"2s\" or \"1m30s\"".to_owned()),
         Some(Duration::ZERO) => Err("is no time at all; it must be more than 0".to_owned()),
-        Some(found) if found > LONGEST => Err("is longer than 100 years".to_owned()),
+        Some(found) if found > MAX => Err("is longer than 100 years".to_owned()),
         Some(found) => Ok(found),
     }
 }
@@ -72,11 +72,11 @@ pub(super) fn check_guest_name(text: &str) -> Result<(), String> {
 
 /// A host's name.
 pub(super) fn host_name(text: &str) -> Result<String, String> {
-    const MOST_CHARACTERS: usize = 64;
+    const MAX_CHARACTERS: usize = 64;
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if text.is_empty() || text.len() > MOST_CHARACTERS || !text.chars().all(safe) {
+    if text.is_empty() || text.len() > MAX_CHARACTERS || !text.chars().all(safe) {
         return Err(format!(
-            "is not a host's name: up to {MOST_CHARACTERS} letters, digits, `-` and `_`"
+            "is not a host's name: up to {MAX_CHARACTERS} letters, digits, `-` and `_`"
         ));
     }
     Ok(text.to_owned())
@@ -129,11 +129,7 @@ pub(crate) fn check_otlp_endpoint(text: &str) -> Result<(), String> {
 /// # Errors
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_subscription(text: &str) -> Result<SubscriptionSettings, String> {
-    guest_subject(text).map(|subject| SubscriptionSettings {
-        subject,
-        queue: None,
-        ignore_prefix: false,
-    })
+    guest_subject(text).map(SubscriptionSettings::new)
 }
 
 /// Reads a duration from an argument, as Go or as people write it: `2s`, `1m30s`, `2h`.
@@ -181,10 +177,7 @@ pub fn parse_queue(text: &str) -> Result<String, String> {
 /// # Errors
 /// Says in words what keeps the text from being such a subject.
 pub fn parse_grant(text: &str) -> Result<SubjectGrant, String> {
-    guest_subject(text).map(|subject| SubjectGrant {
-        subject,
-        ignore_prefix: false,
-    })
+    guest_subject(text).map(SubjectGrant::new)
 }
 
 /// Reads a grant to use a bucket from an argument: `bucket` or `bucket:read`.

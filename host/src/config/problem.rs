@@ -1,15 +1,16 @@
-//! What is wrong with settings, and where.
+//! Problems of settings, and their locations.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting was written.
+/// The location at which a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A file as a whole: it cannot be read.
     WholeFile(PathBuf),
-    /// A place in a file. Lines and columns count from 1, columns in characters.
+    /// A location in a file. Lines and columns count from 1, columns in characters.
     InFile {
         /// The file.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum Place {
     Variable(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WholeFile(path) => write!(f, "{}", path.display()),
@@ -32,18 +33,28 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong with the settings.
+/// The locations of settings that are looked into further than reading can: for messages about them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Locations {
+    /// The locations of components' names, by guest.
+    pub components: BTreeMap<String, Location>,
+    /// The locations of canaries' components' names, by guest.
+    pub canaries: BTreeMap<String, Location>,
+}
+
+/// One problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where it is.
-    pub place: Place,
-    /// What is wrong, and what to do about it. Holds no secret.
+    /// The problem's location.
+    pub location: Location,
+    /// The problem in words, and what to do about it. Holds no secret.
     pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        write!(f, "{}: {}", self.location, self.message)
     }
 }
 
@@ -68,9 +79,9 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(super) fn push(&self, place: Place, message: impl Into<String>) {
+    pub(super) fn push(&self, location: Location, message: impl Into<String>) {
         self.0.borrow_mut().push(Problem {
-            place,
+            location,
             message: message.into(),
         });
     }

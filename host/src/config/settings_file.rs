@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::layer::{Layer, TEXT_KEYS};
-use super::problem::{Place, Problems, unknown_key};
+use super::problem::{Location, Problems, unknown_key};
 
 /// Reads such a file.
 pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
@@ -15,7 +15,7 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
         Ok(text) => layer(path, &text, problems),
         Err(error) => {
             problems.push(
-                Place::WholeFile(path.to_owned()),
+                Location::WholeFile(path.to_owned()),
                 format!("cannot be read: {error}"),
             );
             Layer::default()
@@ -24,9 +24,9 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
 }
 
 fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
-    let mut found: BTreeMap<&str, (String, Place)> = BTreeMap::new();
+    let mut found: BTreeMap<&str, (String, Location)> = BTreeMap::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let place = |column| Place::InFile {
+        let location = |column| Location::InFile {
             path: path.to_owned(),
             line: index + 1,
             column,
@@ -38,7 +38,7 @@ fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
         }
         let Some((key, value)) = trimmed.split_once('=') else {
             problems.push(
-                place(indent + 1),
+                location(indent + 1),
                 "expected KEY=VALUE, found a line without `=`",
             );
             continue;
@@ -49,15 +49,15 @@ fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
         let value_column = line.chars().take_while(|c| *c != '=').count() + 2;
         if !TEXT_KEYS.contains(&key) {
             problems.push(
-                place(indent + "NATS.".len() + 1),
+                location(indent + "NATS.".len() + 1),
                 unknown_key(key, TEXT_KEYS),
             );
         } else if found
-            .insert(key, (value.trim().to_owned(), place(value_column)))
+            .insert(key, (value.trim().to_owned(), location(value_column)))
             .is_some()
         {
             problems.push(
-                place(indent + 1),
+                location(indent + 1),
                 format!("NATS.{key} is set a second time"),
             );
         }

@@ -1,4 +1,4 @@
-//! Values of a TOML document, read one by one; what is wrong with one is noted with its place.
+//! Values of a TOML document, read one by one; what is wrong with one is noted with its location.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Environment;
 use super::expand::expand;
-use super::problem::{Place, Problems, unknown_key};
-use super::{ComponentSource, Environment, Ratio, parse};
+use super::parse;
+use super::problem::{Location, Problems, unknown_key};
+use super::ratio::Ratio;
+use crate::component::ComponentSource;
 
 /// A file that is being read.
 pub(super) struct Document<'a> {
@@ -29,7 +32,7 @@ impl Document<'_> {
         let (line, _) = position(self.text, at.start);
         let made_up = at.is_empty() && !self.broken_lines.is_empty();
         if !made_up && !self.broken_lines.contains(&line) {
-            self.problems.push(self.place(at), message);
+            self.problems.push(self.location(at), message);
         }
     }
 
@@ -40,9 +43,9 @@ impl Document<'_> {
         }
     }
 
-    pub(super) fn place(&self, at: &Range<usize>) -> Place {
+    pub(super) fn location(&self, at: &Range<usize>) -> Location {
         let (line, column) = position(self.text, at.start);
-        Place::InFile {
+        Location::InFile {
             path: self.path.to_owned(),
             line,
             column,
@@ -80,8 +83,8 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn place(&self) -> Place {
-        self.document.place(&self.spanned.span())
+    pub(super) fn location(&self) -> Location {
+        self.document.location(&self.spanned.span())
     }
 
     /// Notes a problem.

@@ -13,7 +13,7 @@ use super::error::Refusal;
 use super::reconnect::{Next, Reconnects, shuffle};
 use super::shared::Shared;
 use super::{ConnectError, events};
-use crate::config::{ConnectionSettings, TlsSettings, parse_servers, redact_server};
+use crate::config::{ConnectionSettings, Servers, TlsSettings, parse_servers, redact_server};
 
 /// How to connect: everything that can be checked without a server is.
 pub(super) struct Plan {
@@ -28,7 +28,12 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
-        let mut servers = addresses(&settings.servers)?;
+        let Servers::At(servers) = &settings.servers else {
+            return Err(ConnectError::Settings(
+                "a server of its own is a host's to start: name the servers to connect to".into(),
+            ));
+        };
+        let mut servers = addresses(servers)?;
         let login = Login::new(&settings.auth, &mut servers)?;
         check_tls(&settings.tls)?;
         let TlsSettings { cert, key, ca } = &settings.tls;

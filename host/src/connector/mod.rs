@@ -85,7 +85,7 @@ impl Connector {
     /// use wharf::config::{Auth, ConnectionSettings};
     ///
     /// let connector = Connector::connect(ConnectionSettings {
-    ///     servers: vec!["tls://nats.example.org".into()],
+    ///     servers: "tls://nats.example.org".into(),
     ///     auth: Auth::Credentials("app.creds".into()),
     ///     ..ConnectionSettings::default()
     /// })

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::component::ComponentChanges;
-use crate::config::{Config, GuestSettings, MAX_INSTANCES};
+use crate::config::{Config, GuestSettings, MAX_INSTANCES, Servers};
 use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
 use crate::metrics::GuestStats;
@@ -312,7 +312,7 @@ impl Drop for Host {
 
 impl HostBuilder {
     /// Starts a nats-server of our own, which keeps its data in this directory, and connects to it instead of to the
-    /// configured servers. It is stopped last.
+    /// configured servers. It is stopped last. The same as [`Servers::Own`] with this [`data`](crate::config::HostSettings::data).
     pub fn own_server(mut self, data: impl Into<PathBuf>) -> Self {
         self.own_server = Some(data.into());
         self
@@ -338,9 +338,13 @@ impl HostBuilder {
         let guard = stop.clone().drop_guard();
         let (reporter, report) = watch::channel(None);
         let (started, start) = oneshot::channel();
+        let own_server = self.own_server.or_else(|| match self.config.nats.servers {
+            Servers::Own => Some(self.config.host.data_dir().to_owned()),
+            Servers::At(_) => None,
+        });
         let spec = StartSpec {
             config: self.config,
-            own_server: self.own_server,
+            own_server,
             stop: stop.clone(),
         };
         thread::Builder::new()

@@ -153,7 +153,9 @@ impl Running {
         };
         let server_url = server.as_ref().map(|server| server.url().to_owned());
         let mut settings = config.nats.clone();
-        settings.servers = server_url.clone().map_or(settings.servers, |url| vec![url]);
+        if let Some(url) = &server_url {
+            settings.servers = url.as_str().into();
+        }
         let connection = match Connection::open(&settings).await {
             Ok(connection) => connection,
             Err(error) => {
@@ -195,8 +197,13 @@ impl Running {
                 .for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
-        let context =
-            AdminContext::new(&config.host, connection.clone(), Arc::clone(&guests), stop);
+        let context = AdminContext::new(
+            &config.host,
+            config.admin,
+            connection.clone(),
+            Arc::clone(&guests),
+            stop,
+        );
         running.service = Some(Service::start(context).await);
         readiness.all_in_service();
         let (runtime, server_died) = (Handle::current(), server_died.shared());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::config::BucketSettings;
 use crate::connection::Connection;
@@ -43,6 +44,8 @@ pub(super) struct GuestContext {
     pub(super) counters: Arc<GuestCounters>,
     /// Woken when a canary has failed.
     pub(super) canary_failure: Arc<Notify>,
+    /// Versions that get no more messages, and have not ended.
+    pub(super) retiring: TaskTracker,
 }
 
 impl GuestContext {
@@ -64,6 +67,7 @@ impl GuestContext {
             queue,
             counters,
             canary_failure,
+            retiring: TaskTracker::new(),
         }
     }
 }

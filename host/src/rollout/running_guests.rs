@@ -224,6 +224,17 @@ impl RunningGuests {
             let problem = format!("messages on their way may be lost: {error}");
             report.problems.insert(0, problem);
         }
+        // A canary that failed just before is still at what it had in flight.
+        let others = join_all(contexts.iter().map(|context| {
+            context.retiring.close();
+            context.retiring.wait()
+        }));
+        // Those that take longer are in the report of whoever ends them.
+        let _in_time = timeout_at(deadline, others).await;
+        for context in &contexts {
+            let stats = context.counters.snapshot();
+            report.guests.insert(context.name.to_string(), stats);
+        }
         // What a canary that failed at the very end gave back, when nobody was left to take it.
         let left = |context: &GuestContext| context.queue.len() as u64;
         report.abandoned += contexts.iter().map(left).sum::<u64>();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::context::{GuestContext, HostContext};
 use crate::canary_analysis::CanaryAnalysis;
@@ -38,6 +39,8 @@ pub(super) struct Retiring {
     version: Version,
     /// Messages that the version had settled by the time it got no more.
     settled_before: u64,
+    /// Given back when the version has ended.
+    _token: TaskTrackerToken,
 }
 
 /// A version's end: what became of its last messages, and what its `stop` said.
@@ -191,10 +194,12 @@ impl Version {
 impl Retiring {
     /// A version that gets no messages from now on, or will in a moment: what it settles from here on counts as finished.
     pub(super) fn new(context: GuestContext, version: Version, settled_before: u64) -> Self {
+        let token = context.retiring.token();
         Self {
             context,
             version,
             settled_before,
+            _token: token,
         }
     }
 
@@ -204,6 +209,7 @@ impl Retiring {
             context,
             version,
             settled_before,
+            _token,
         } = self;
         let Version {
             candidate,

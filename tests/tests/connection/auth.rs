@@ -102,7 +102,7 @@ async fn a_user_needs_the_right_password() -> Result<()> {
 async fn a_user_in_the_servers_address_counts_unless_the_settings_name_another_way() -> Result<()> {
     let server = TestServer::start(USER).await?;
     let with = |user: &str, auth: Auth| ConnectionSettings {
-        servers: vec![format!("nats://{user}@{}", server.address())],
+        servers: format!("nats://{user}@{}", server.address()).into(),
         auth,
         ..server.settings()
     };

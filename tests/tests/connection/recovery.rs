@@ -77,7 +77,7 @@ async fn subscriptions_receive_again_after_the_server_restarted_under_load() -> 
 async fn the_next_server_takes_over() -> Result<()> {
     let (mut first, second) = (TestServer::start("").await?, TestServer::start("").await?);
     let settings = ConnectionSettings {
-        servers: vec![format!("{},{}", first.url(), second.url())],
+        servers: format!("{},{}", first.url(), second.url()).into(),
         randomize: false,
         ..first.settings()
     };
@@ -144,7 +144,7 @@ async fn every_server_that_cannot_be_reached_is_named_with_its_reason() -> Resul
     let mut server = TestServer::start("").await?;
     server.stop().await?;
     let settings = ConnectionSettings {
-        servers: vec![server.url(), "nats://does-not-resolve.invalid".into()],
+        servers: vec![server.url(), "nats://does-not-resolve.invalid".into()].into(),
         ..server.settings()
     };
     let error = Connector::connect(settings)
@@ -168,7 +168,7 @@ async fn every_server_that_cannot_be_reached_is_named_with_its_reason() -> Resul
 async fn a_server_that_never_answers_is_left_after_the_connect_timeout() -> Result<()> {
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let settings = ConnectionSettings {
-        servers: vec![format!("nats://{}", silent.local_addr()?)],
+        servers: format!("nats://{}", silent.local_addr()?).into(),
         connect_timeout: Duration::from_millis(200),
         ..ConnectionSettings::default()
     };

@@ -48,7 +48,7 @@ async fn both_sides_prove_who_they_are() -> Result<()> {
         .await?
         .flush_published()
         .await?;
-    settings.servers = vec![server.url().replace("nats://", "tls://")];
+    settings.servers = server.url().replace("nats://", "tls://").into();
     Connector::connect(settings)
         .await?
         .flush_published()
@@ -85,7 +85,7 @@ async fn a_client_without_a_certificate_or_of_another_authority_is_refused() -> 
 async fn a_server_without_tls_is_refused_when_tls_is_wanted() -> Result<()> {
     let server = TestServer::start("").await?;
     let settings = ConnectionSettings {
-        servers: vec![server.url().replace("nats://", "tls://")],
+        servers: server.url().replace("nats://", "tls://").into(),
         ..server.settings()
     };
     let text = refusal(settings).await;

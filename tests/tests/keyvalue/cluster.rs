@@ -60,7 +60,7 @@ async fn writers_read_what_they_wrote_and_lose_nothing_when_a_server_dies() -> R
     for server in &servers {
         let servers = vec![server.url()];
         let connector = Connector::connect(ConnectionSettings {
-            servers,
+            servers: servers.into(),
             ..ConnectionSettings::default()
         })
         .await?;

@@ -153,7 +153,7 @@ async fn without_a_key(bucket: &Bucket) -> Vec<Result<(), Error>> {
 async fn without_a_connection_every_function_is_unavailable() -> Result<()> {
     let mut server = TestServer::start("").await?;
     let settings = ConnectionSettings {
-        servers: vec![server.url()],
+        servers: server.url().into(),
         max_reconnect: Some(0),
         ..ConnectionSettings::default()
     };

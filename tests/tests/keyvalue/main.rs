@@ -33,7 +33,7 @@ async fn connected() -> Result<(TestServer, Connector)> {
 async fn connect(server: &TestServer) -> Result<Connector> {
     let servers = vec![server.url()];
     Ok(Connector::connect(ConnectionSettings {
-        servers,
+        servers: servers.into(),
         ..ConnectionSettings::default()
     })
     .await?)

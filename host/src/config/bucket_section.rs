@@ -1,9 +1,9 @@
-//! `[buckets.NAME]`.
+//! `[buckets.NAME]` → settings.
 
 use std::time::Duration;
 
+use super::bucket_settings::{BucketSettings, Storage};
 use super::value::{Name, Value};
-use super::{BucketSettings, Storage};
 use crate::protocol::bucket::{
     MAX_BUCKET_BYTES, MAX_HISTORY, MAX_REPLICAS, MAX_VALUE_BYTES, MIN_TTL, check_name,
 };

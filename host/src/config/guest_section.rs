@@ -1,27 +1,28 @@
-//! `[guests.NAME]`.
+//! `[guests.NAME]` → settings.
 
 use std::collections::BTreeMap;
 
-use super::canary::canary;
-use super::parse::{self, check_guest_name, guest_subject};
-use super::value::{Name, Table, Value};
-use super::{
-    BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Place,
-    Serializer, SubjectGrant, SubscriptionSettings,
+use super::canary_section::canary;
+use super::guest_settings::{
+    BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, Serializer,
+    SubjectGrant, SubscriptionSettings,
 };
+use super::parse::{self, check_guest_name, guest_subject};
+use super::problem::Location;
+use super::value::{Name, Table, Value};
 use crate::protocol::bucket::check_name;
 use crate::protocol::subject;
 
-/// A guest, and where its components are named.
-pub(super) struct Written {
+/// A guest as it is written, and the locations of its components' names.
+pub(super) struct RawGuest {
     pub(super) name: String,
     pub(super) settings: GuestSettings,
-    pub(super) component: Place,
-    pub(super) canary: Option<Place>,
+    pub(super) component: Location,
+    pub(super) canary: Option<Location>,
 }
 
 /// Reads a guest.
-pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<Written> {
+pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<RawGuest> {
     let checked_name = name.checked(check_guest_name);
     let table = value.table()?;
     let component = table.get("component");
@@ -39,8 +40,8 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<Written> {
     let canary = read_rest(table, &mut settings);
     let component = component
         .as_ref()
-        .map_or_else(|| value.place(), Value::place);
-    Some(Written {
+        .map_or_else(|| value.location(), Value::location);
+    Some(RawGuest {
         name: checked_name?,
         settings,
         component,
@@ -56,17 +57,17 @@ pub(super) fn alone(root: Table<'_>) -> GuestSettings {
     settings
 }
 
-/// Reads all but the component. Returns where the canary's component is named.
-fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> Option<Place> {
+/// Reads all but the component. Returns the location of the canary's component's name.
+fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> Option<Location> {
     read_messages(&table, settings);
     read_surroundings(&table, settings);
-    let (canary, place) = table.get("canary").and_then(canary).unzip();
+    let (canary, location) = table.get("canary").and_then(canary).unzip();
     settings.canary = canary;
     table.end();
-    place
+    location
 }
 
-/// What it hears and what it may say.
+/// Reads what the guest hears and what it may send.
 fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.prefix = table
         .get("prefix")
@@ -82,7 +83,7 @@ fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     );
 }
 
-/// What it sees and what it may use up.
+/// Reads what the guest sees and what it may use up.
 fn read_surroundings(table: &Table<'_>, settings: &mut GuestSettings) {
     settings.config = named(table.get("config"), config_entry);
     let serializers = [("json", Serializer::Json), ("msgpack", Serializer::Msgpack)];
@@ -134,7 +135,7 @@ fn grant(value: Value<'_>) -> Option<SubjectGrant> {
     })
 }
 
-/// `"subject"`, or a table with what else there is to say.
+/// Reads `"subject"`, or a table with what else there is to say.
 fn subject_entry(value: Value<'_>, with_queue: bool) -> Option<(String, bool, Option<String>)> {
     if value.is_string() {
         return Some((value.parsed(guest_subject)?, false, None));
@@ -159,7 +160,7 @@ fn subject_entry(value: Value<'_>, with_queue: bool) -> Option<(String, bool, Op
     Some((subject?, ignore_prefix, queue))
 }
 
-/// Each only once: a message would reach the guest twice.
+/// Reads subscriptions, each only once: a message would reach the guest twice.
 fn subscriptions(list: Option<Value<'_>>) -> Vec<SubscriptionSettings> {
     let mut all = Vec::new();
     for item in list.and_then(Value::list).into_iter().flatten() {

@@ -1,0 +1,48 @@
+//! Settings of the host itself, and of what operators see of it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Settings of the host itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostSettings {
+    /// The directory in which a nats-server that the host starts itself keeps its data. `None` is `.wharf` in the working
+    /// directory.
+    pub data: Option<PathBuf>,
+    /// The directory of compiled components. `None` is the user's cache directory.
+    pub cache: Option<PathBuf>,
+    /// The host's name among others: one token of a subject, and nobody else's. `None` is the machine's name and a few
+    /// random letters.
+    pub name: Option<String>,
+}
+
+impl HostSettings {
+    /// The directory of a nats-server that the host starts itself: [`data`](Self::data), or `.wharf` in the working
+    /// directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(".wharf"))
+    }
+}
+
+/// Orders from operators over NATS: see [`crate::admin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AdminSettings {
+    /// Carry orders out that come on `wharf.admin.<name>.…`.
+    pub enabled: bool,
+}
+
+/// The collector of traces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OtlpSettings {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`. `None` records no traces.
+    pub endpoint: Option<String>,
+}
+
+/// The HTTP server of `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HttpSettings {
+    /// The address to listen on; port 0 lets the system choose one. `None` is no HTTP server. Whoever can connect may read
+    /// it all.
+    pub listen: Option<SocketAddr>,
+}
