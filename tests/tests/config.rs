@@ -37,6 +37,15 @@ impl Written {
     }
 
     fn load(&self) -> (TempDir, Result<Config, ConfigErrors>) {
+        let (dir, config, _, problems) = self.read();
+        let loaded = match problems.is_empty() {
+            true => Ok(config),
+            false => Err(ConfigErrors(problems)),
+        };
+        (dir, loaded)
+    }
+
+    fn read(&self) -> (TempDir, Config, Locations, Vec<Problem>) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
         for name in ["app.creds", "app.nk", "cert.pem", "key.pem", "ca.pem"] {
@@ -54,8 +63,10 @@ impl Written {
             settings: write("nats.settings", &self.settings),
             env: &env,
         };
+        let (config, locations, problems) = Config::read(&sources);
         let loaded = Config::load(&sources);
-        (dir, loaded)
+        assert_eq!(loaded.is_ok(), problems.is_empty(), "{problems:?}");
+        (dir, config, locations, problems)
     }
 
     fn valid(&self) -> Config {
@@ -147,7 +158,7 @@ fn every_key_of_the_connection_is_read_from_the_file() {
 
 #[test]
 fn every_key_of_a_guest_and_of_a_bucket_is_read() {
-    let (dir, config) = Written::toml(
+    let (dir, config, locations, problems) = Written::toml(
         r#"
         [guests.quakes]
         component = "quakes.wasm"
@@ -174,8 +185,8 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         max_value_size = 4096
         "#,
     )
-    .load();
-    let config = config.unwrap();
+    .read();
+    assert_eq!(problems, []);
     let grant = |subject: &str, ignore_prefix| match ignore_prefix {
         true => SubjectGrant::new(subject).without_prefix(),
         false => SubjectGrant::new(subject),
@@ -231,18 +242,18 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
             max_value_size: Some(4096),
         }
     );
-    let place = Location::InFile {
+    let location = Location::InFile {
         path: dir.path().join("wharf.toml"),
         line: 3,
         column: 21,
     };
-    assert_eq!(config.components["quakes"], place);
-    let place = Location::InFile {
+    assert_eq!(locations.components["quakes"], location);
+    let location = Location::InFile {
         path: dir.path().join("wharf.toml"),
         line: 16,
         column: 32,
     };
-    assert_eq!(config.canaries["quakes"], place);
+    assert_eq!(locations.canaries["quakes"], location);
 }
 
 #[test]
