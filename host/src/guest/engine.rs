@@ -26,8 +26,9 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// What stays in memory of a slot that is used again: clearing it is quicker than giving it back to the kernel.
 const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// How often a guest that computes lets others run. Its time limit is looked at as often.
-const TICK: Duration = Duration::from_millis(10);
+/// How often a guest that computes lets others run. Its time limit is looked at as often. A timer or an answer from the
+/// network waits for about as long, times the guests that compute for each thread.
+const TICK: Duration = Duration::from_millis(1);
 
 /// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
 pub(crate) struct Engine {
