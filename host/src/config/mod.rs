@@ -33,7 +33,9 @@ pub use problem::{ConfigErrors, Place, Problem};
 pub use server_url::{parse_servers, redact_server};
 pub use settings::*;
 #[allow(unused_imports, reason = "the rooms that are being built use them")]
-pub(crate) use subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
+pub(crate) use subject::{
+    MAX_QUEUE_BYTES, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject, quoted,
+};
 
 use layer::Layer;
 use problem::Problems;

@@ -8,7 +8,7 @@ use wasmtime::{Store, component};
 
 use super::component::Component;
 use super::engine::Engine;
-use super::state::{State, Template};
+use super::state::{MAX_RESOURCES, State, Template};
 use super::words;
 use crate::message::{Delivery, FailureKind, Message, Reply};
 use crate::trace::TraceHeaders;
@@ -65,8 +65,7 @@ impl Instance {
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.engine, template.state()?);
         store.limiter(|state| &mut state.limiter);
-        // What it hands over in one call is copied to our side: no more than it may hold itself.
-        store.set_hostcall_fuel(template.memory_bytes());
+        store.set_max_component_handles(MAX_RESOURCES);
         // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
         store.epoch_deadline_async_yield_and_update(TICKS_A_SLICE);
         prepare(&mut store);
@@ -134,4 +133,7 @@ impl Instance {
 /// its next message would let others run before it did anything.
 fn prepare(store: &mut Store<State>) {
     store.set_epoch_deadline(TICKS_A_SLICE);
+    // The server's limits may be others since it was last called.
+    let most = store.data().most_bytes_a_call();
+    store.set_hostcall_fuel(most);
 }

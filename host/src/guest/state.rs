@@ -11,7 +11,7 @@ use wasmtime_wasi_http::{
 
 use super::limiter::MemoryLimiter;
 use super::logs::{LogStream, Stream};
-use crate::config::{DirectoryAccess, GuestSettings, Serializer};
+use crate::config::{DirectoryAccess, DirectoryGrant, GuestSettings, Serializer};
 use crate::imports::{self, CtxView};
 use crate::metrics::Held;
 
@@ -19,7 +19,14 @@ use crate::metrics::Held;
 const SERIALIZER_KEY: &str = "wharf.serializer";
 
 /// Resources that an instance may hold at once: open buckets, files, streams. wasmtime's own bound is a million.
-const MOST_RESOURCES: usize = 10_000;
+pub(super) const MAX_RESOURCES: usize = 10_000;
+
+/// The most bytes that a guest may write to a file at once, if it may write to any: streams take 64 KiB, but a write at a
+/// place (`pwrite`) comes in one piece, whatever its length.
+const MAX_FILE_WRITE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most random bytes that one call gives: making them takes milliseconds for each 100 KiB, in which nobody else runs.
+const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
 /// What the instances of one guest are made from.
 pub(crate) struct Template {
@@ -58,6 +65,18 @@ impl Template {
         usize::try_from(self.settings.limits.memory_bytes).unwrap_or(usize::MAX)
     }
 
+    /// The most bytes that the guest may hand over in one call. They are copied to our side: no more than it may hold
+    /// itself.
+    pub(super) fn most_bytes_a_call(&self) -> usize {
+        let is_writable = |dir: &DirectoryGrant| dir.access == DirectoryAccess::ReadWrite;
+        let to_files = match self.settings.dirs.iter().any(is_writable) {
+            true => MAX_FILE_WRITE_BYTES,
+            false => 0,
+        };
+        let most = self.imports.most_bytes_a_call().max(to_files);
+        most.min(self.memory_bytes())
+    }
+
     /// The state of a new instance.
     ///
     /// # Errors
@@ -65,7 +84,7 @@ impl Template {
     /// A granted directory cannot be opened.
     pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MOST_RESOURCES);
+        table.set_max_capacity(MAX_RESOURCES);
         Ok(State {
             wasi: self.wasi()?,
             http: WasiHttpCtx::new(),
@@ -82,6 +101,7 @@ impl Template {
         let mut wasi = WasiCtx::builder();
         let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
         wasi.stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr));
+        wasi.max_random_size(MAX_RANDOM_BYTES);
         // Sockets are there, as many languages import them unasked; nothing may be done with them.
         wasi.allow_tcp(false)
             .allow_udp(false)
@@ -114,6 +134,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// See [`Template::most_bytes_a_call`].
+    pub(super) fn most_bytes_a_call(&self) -> usize {
+        self.template.most_bytes_a_call()
+    }
+
     pub(super) fn imports(&mut self) -> CtxView<'_> {
         CtxView {
             ctx: &mut self.imports,

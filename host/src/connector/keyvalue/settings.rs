@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ttl::nanos;
 use crate::Error;
-use crate::config::{BucketSettings, Storage};
+use crate::config::{BucketSettings, Storage, quoted};
 
 const MAX_HISTORY: u8 = 64;
 const MAX_REPLICAS: u8 = 5;
@@ -23,6 +23,8 @@ const HEADER_BYTES: u32 = 256;
 const MAX_VALUE_SIZE: &str = "wharf-max-value-size";
 /// Stream names have at most 255 bytes, and `KV_` comes first.
 pub(super) const MAX_NAME_BYTES: usize = 251;
+/// What servers take as a stream's description (`JSMaxDescriptionLen`).
+pub(super) const MAX_DESCRIPTION_BYTES: usize = 4096;
 
 pub(super) fn stream_name(bucket: &str) -> String {
     format!("KV_{bucket}")
@@ -40,7 +42,8 @@ pub(super) fn check_name(bucket: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "`{bucket}` is no name for a bucket: use 1 to {MAX_NAME_BYTES} letters, digits, `-` and `_`"
+        "{} is no name for a bucket: use 1 to {MAX_NAME_BYTES} letters, digits, `-` and `_`",
+        quoted(bucket)
     )))
 }
 
@@ -48,7 +51,12 @@ pub(super) fn check_name(bucket: &str) -> Result<(), Error> {
 /// `Invalid` where a setting is outside of what servers take.
 pub(super) fn check(bucket: &str, settings: &BucketSettings) -> Result<(), Error> {
     check_name(bucket)?;
-    let problem = if !(1..=MAX_HISTORY).contains(&settings.history) {
+    let problem = if settings.description.len() > MAX_DESCRIPTION_BYTES {
+        format!(
+            "description has {} bytes: use up to {MAX_DESCRIPTION_BYTES}",
+            settings.description.len()
+        )
+    } else if !(1..=MAX_HISTORY).contains(&settings.history) {
         format!("history is {}: use 1 to {MAX_HISTORY}", settings.history)
     } else if !(1..=MAX_REPLICAS).contains(&settings.replicas) {
         format!("replicas is {}: use 1 to {MAX_REPLICAS}", settings.replicas)
@@ -194,6 +202,13 @@ mod tests {
         for (settings, word) in [
             (
                 BucketSettings {
+                    description: "x".repeat(MAX_DESCRIPTION_BYTES + 1),
+                    ..good.clone()
+                },
+                "description",
+            ),
+            (
+                BucketSettings {
                     history: 0,
                     ..good.clone()
                 },
@@ -257,6 +272,10 @@ mod tests {
         for name in ["", "a.b", "a b", "å", "*", &"x".repeat(MAX_NAME_BYTES + 1)] {
             assert!(check_name(name).is_err(), "{name}");
         }
+        let Err(Error::Invalid(words)) = check_name(&"\u{1}".repeat(1 << 20)) else {
+            panic!("an endless name was taken")
+        };
+        assert!(words.len() < 1000, "{words}");
     }
 
     #[test]
