@@ -108,6 +108,24 @@ fn anonymous_bytes() -> Result<usize> {
 }
 
 #[tokio::test]
+async fn http_that_is_imported_unasked_traps_when_called_and_holds_nothing() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage
+        .told(json!({ "do": "reply_long", "bytes": 1 }))
+        .await?;
+    let before = anonymous_bytes()?;
+    for _ in 0..4 {
+        let deed = json!({ "do": "http_methods", "bytes": MIB, "count": 200 });
+        stage.traps(deed).await?;
+        stage.traps(json!({ "do": "http_body" })).await?;
+    }
+    // 200 MiB each, if they were held. What is left are pages of the guest's own memory.
+    let grown = anonymous_bytes()?.saturating_sub(before);
+    ensure!(grown < 256 * MIB, "the host has grown by {grown} bytes");
+    Ok(())
+}
+
+#[tokio::test]
 async fn names_beyond_all_bounds_are_refused_at_once_and_in_few_words() -> Result<()> {
     let stage = Stage::set().await?;
     let invalid = [

@@ -7,6 +7,7 @@ mod instance;
 mod limiter;
 mod logs;
 mod state;
+mod unasked;
 mod words;
 
 use std::path::Path;

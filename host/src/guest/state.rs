@@ -5,9 +5,6 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
-use wasmtime_wasi_http::{
-    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
 
 use super::limiter::MemoryLimiter;
 use super::logs::{LogStream, Stream};
@@ -87,8 +84,6 @@ impl Template {
         table.set_max_capacity(MAX_RESOURCES);
         Ok(State {
             wasi: self.wasi()?,
-            http: WasiHttpCtx::new(),
-            no_http: NoHttp,
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
             _counted: self.imports.counters.instances.hold(1),
@@ -123,8 +118,6 @@ impl Template {
 /// What one instance carries with it.
 pub(crate) struct State {
     wasi: WasiCtx,
-    http: WasiHttpCtx,
-    no_http: NoHttp,
     table: ResourceTable,
     pub(super) limiter: MemoryLimiter,
     /// It is one of the guest's instances.
@@ -157,32 +150,5 @@ impl WasiView for State {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.no_http,
-        }
-    }
-}
-
-/// `wasi:http` is there, as some languages import it unasked; every request is refused.
-struct NoHttp;
-
-type Exchange = (http::Response<WasiBody>, Transfer);
-type Transfer = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
-
-impl WasiHttpHooks for NoHttp {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Transfer,
-    ) -> Box<dyn Future<Output = Result<Exchange, wasmtime_wasi_http::Error>> + Send> {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
     }
 }

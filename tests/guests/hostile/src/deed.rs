@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::bindings::wasi::cli::{stdin, stdout};
 use crate::bindings::wasi::clocks::monotonic_clock::subscribe_duration;
+use crate::bindings::wasi::http::types::{Fields, Method, OutgoingRequest};
 use crate::bindings::wasi::io::poll::poll;
 use crate::bindings::wasi::random::{insecure, random};
 use crate::bindings::wharf::nats::keyvalue::{Bucket, BucketConfig, Storage};
@@ -12,6 +13,10 @@ use crate::bindings::wharf::nats::{jetstream, pubsub};
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Deed {
+    /// Requests with a method of so many bytes, forgotten.
+    HttpMethods { bytes: usize, count: usize },
+    /// A body of a request, to write to.
+    HttpBody,
     /// A bucket with a name of so many bytes.
     OpenLong { bytes: usize },
     /// Settings with a description of so many bytes.
@@ -52,6 +57,13 @@ pub(crate) enum Deed {
 
 pub(crate) fn run(deed: Deed) -> String {
     match deed {
+        Deed::HttpMethods { bytes, count } => http_methods(bytes, count),
+        Deed::HttpBody => format!(
+            "{:?}",
+            OutgoingRequest::new(Fields::new())
+                .body()
+                .map(|body| body.write().is_ok())
+        ),
         Deed::Random { bytes } => random::get_random_bytes(bytes).len().to_string(),
         Deed::Insecure { bytes } => insecure::get_insecure_random_bytes(bytes).len().to_string(),
         Deed::Write { bytes } => {
@@ -69,6 +81,18 @@ pub(crate) fn run(deed: Deed) -> String {
         Deed::ReplyLong { bytes } => "x".repeat(bytes),
         deed => format!("{:?}", nats(deed)),
     }
+}
+
+fn http_methods(bytes: usize, count: usize) -> String {
+    let method = Method::Other("A".repeat(bytes));
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        if request.set_method(&method).is_err() {
+            return "refused".to_owned();
+        }
+        std::mem::forget(request);
+    }
+    "held".to_owned()
 }
 
 /// A text of which every byte takes more when it is escaped, and that nothing may be called by.

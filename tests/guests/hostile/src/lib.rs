@@ -20,6 +20,7 @@ mod bindings {
                 import wasi:clocks/monotonic-clock@0.2.3;
                 import wasi:random/random@0.2.3;
                 import wasi:random/insecure@0.2.3;
+                import wasi:http/types@0.2.3;
             }
         ",
         path: ["../../../wit", "wit"],
