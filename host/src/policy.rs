@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
 use crate::protocol::reserved::is_reserved;
-use crate::protocol::subject::{Pattern, on_wire};
+use crate::protocol::subject::{Pattern, on_wire, quoted};
 
 /// What one guest may do.
 #[derive(Debug)]
@@ -123,9 +123,10 @@ impl Policy {
             return Err(Denied::new(
                 action,
                 format!(
-                    "guest {:?} may not {words} {subject:?}: subjects that begin with `$`, `_INBOX.` or `wharf.admin.` are \
+                    "guest {:?} may not {words} {}: subjects that begin with `$`, `_INBOX.` or `wharf.admin.` are \
                      the server's and the host's own, and no grant covers them",
-                    self.guest
+                    self.guest,
+                    quoted(subject)
                 ),
             ));
         }
@@ -135,8 +136,9 @@ impl Policy {
         Err(Denied::new(
             action,
             format!(
-                "guest {:?} may not {words} {subject:?}: its settings lack a `{key}` grant that covers it",
-                self.guest
+                "guest {:?} may not {words} {}: its settings lack a `{key}` grant that covers it",
+                self.guest,
+                quoted(subject)
             ),
         ))
     }
@@ -147,8 +149,9 @@ impl Policy {
             Denied::new(
                 Grant::Bucket,
                 format!(
-                    "guest {:?} may not use bucket {bucket:?}: its settings lack it under `buckets`",
-                    self.guest
+                    "guest {:?} may not use bucket {}: its settings lack it under `buckets`",
+                    self.guest,
+                    quoted(bucket)
                 ),
             )
         })
@@ -159,8 +162,9 @@ impl Policy {
         Denied::new(
             Grant::Settings,
             format!(
-                "guest {:?} may not change the settings of bucket {bucket:?}: the host's configuration has them",
-                self.guest
+                "guest {:?} may not change the settings of bucket {}: the host's configuration has them",
+                self.guest,
+                quoted(bucket)
             ),
         )
     }
@@ -170,8 +174,9 @@ impl Policy {
         Denied::new(
             Grant::BucketWrite,
             format!(
-                "guest {:?} may not write to bucket {bucket:?}: its settings grant it as \"read\", not as \"read-write\"",
-                self.guest
+                "guest {:?} may not write to bucket {}: its settings grant it as \"read\", not as \"read-write\"",
+                self.guest,
+                quoted(bucket)
             ),
         )
     }
@@ -186,6 +191,24 @@ mod tests {
         settings.prefix = prefix.map(str::to_owned);
         settings.publish = publish;
         Policy::new("g", &settings, "host.")
+    }
+
+    #[test]
+    fn a_denial_stays_short_whatever_it_is_about() {
+        let long = "\u{1}".repeat(1 << 20);
+        let policy = policy(None, vec![]);
+        let denials = [
+            policy.check(Action::Publish, &long).expect_err("denied"),
+            policy
+                .check(Action::Publish, &format!("${long}"))
+                .expect_err("denied"),
+            policy.bucket(&long).expect_err("denied"),
+            policy.read_only(&long),
+            policy.settings_are_the_hosts(&long),
+        ];
+        for denied in denials {
+            assert!(denied.to_string().len() < 1000, "{denied}");
+        }
     }
 
     #[test]

@@ -53,9 +53,15 @@ async fn a_guest_that_computes_without_end_is_stopped_at_its_time_limit() -> Res
         settings.limits.time = Duration::from_millis(200);
     })
     .await?;
-    let spinning = failure(&probe, json!({ "do": "spin" }));
+    let begun = std::time::Instant::now();
+    let spinning = async {
+        let spinning = failure(&probe, json!({ "do": "spin" })).await;
+        (spinning, begun.elapsed())
+    };
     // Another message is handled meanwhile.
-    let (spinning, other) = tokio::join!(spinning, probe.describe("probe"));
+    let ((spinning, took), other) = tokio::join!(spinning, probe.describe("probe"));
+    let in_time = Duration::from_millis(200)..Duration::from_secs(1);
+    assert!(in_time.contains(&took), "it was stopped after {took:?}");
     assert_eq!(
         spinning?,
         ("504".into(), "the handler took too long".into())
@@ -88,6 +94,41 @@ async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connect
     assert_eq!(probe.describe("other").await?["subject"], "other");
     assert_eq!(stats(&probe).timed_out, 0, "they still spin");
     probe.host.connector().flush_published().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn guests_that_spin_on_every_thread_hold_up_neither_timers_nor_answers_of_others()
+-> Result<()> {
+    let threads = std::thread::available_parallelism()?.get();
+    let probe = Probe::start(|config, settings, _| {
+        settings.limits.time = Duration::from_secs(10);
+        let mut busy = settings.clone();
+        settings.buckets.insert("b".into(), BucketAccess::ReadWrite);
+        busy.subscribe = vec!["busy".into()];
+        busy.instances = instances(u32::try_from(threads).unwrap_or(u32::MAX), 1000);
+        config.guests.insert("busy".to_owned(), busy);
+    })
+    .await?;
+    let many = |step: Value| json!({ "do": "all", "steps": vec![step; 20] });
+    let naps = many(json!({ "do": "sleep", "ms": 1 }));
+    let sets = many(json!({ "do": "set", "bucket": "b", "key": "k", "value": "v" }));
+    probe.ok(sets.clone()).await?;
+    let busy = || probe.host.stats("busy").unwrap_or_default();
+    for _ in 0..threads {
+        let spin = json!({ "do": "spin" }).to_string();
+        probe.client.publish("busy", spin.into()).await?;
+    }
+    let all_arrived = || busy().received == threads as u64;
+    eventually("all of them have arrived", all_arrived).await?;
+    for steps in [naps, sets] {
+        let begun = std::time::Instant::now();
+        probe.ok(steps).await?;
+        // Some 60 ms. With a look for events at every 61st poll it was 4 s.
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(1), "it took {took:?}");
+    }
+    assert_eq!(busy().timed_out, 0, "they still spin");
     Ok(())
 }
 

@@ -50,7 +50,7 @@ const WORDS: [(&str, &str); 18] = [
     ("wasi:random/", "random numbers"),
     ("wasi:io/", "streams, for the other interfaces"),
     ("wasi:sockets/", "there, and always refused"),
-    ("wasi:http/", "there, and always refused"),
+    ("wasi:http/", "there, and a trap when called"),
     ("", ""),
 ];
 

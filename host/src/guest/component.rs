@@ -69,7 +69,8 @@ pub struct Inspection {
 pub struct ImportedInterface {
     /// Its name, with package and version.
     pub name: String,
-    /// Whether this host offers it.
+    /// Whether this host offers it. What languages import unasked counts as offered: of `wasi:sockets` every call is
+    /// refused, and to call any of `wasi:http` is a trap.
     pub offered: bool,
 }
 
@@ -129,8 +130,7 @@ impl Component {
             return Err(no_guest(problems));
         }
         let pre = engine
-            .linker
-            .instantiate_pre(&component)
+            .link(&component)
             .map_err(|error| no_guest(vec![format!("{error:#}")]))?;
         let handle = function(&component, HANDLER, "handle")
             .ok_or_else(|| no_guest(vec![format!("{HANDLER} has no function `handle`")]))?;
@@ -212,8 +212,7 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
     if problems.is_empty() {
         problems.extend(
             engine
-                .linker
-                .instantiate_pre(component)
+                .link(component)
                 .err()
                 .map(|error| format!("{error:#}")),
         );
@@ -264,18 +263,10 @@ fn not_offered(import: &str) -> String {
     format!("it imports {import}, which this host does not offer")
 }
 
-/// Whether the linker has an interface of that name. Patch versions of WASI 0.2 stand in for one another.
+/// Whether a component of that import can be linked. Patch versions of WASI 0.2 stand in for one another.
 fn is_offered(name: &str) -> bool {
     const OURS: [&str; 4] = ["types", "pubsub", "jetstream", "keyvalue"];
-    const WASI_PACKAGES: [&str; 7] = [
-        "cli",
-        "clocks",
-        "filesystem",
-        "io",
-        "random",
-        "sockets",
-        "http",
-    ];
+    const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
     let Some((path, version)) = name.split_once('@') else {
         return false;
     };
@@ -285,6 +276,7 @@ fn is_offered(name: &str) -> bool {
     match package.split_once(':') {
         Some(("wharf", "nats")) => version == OUR_VERSION && OURS.contains(&interface),
         Some(("wasi", "config")) => interface == "store" && version == "0.2.0-rc.1",
+        // Only its shape: see `unasked`.
         Some(("wasi", "http")) => {
             version.starts_with("0.2.") && ["types", "outgoing-handler"].contains(&interface)
         }

@@ -6,12 +6,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
 };
 
 use super::state::State;
+use super::unasked;
 use crate::config::MAX_INSTANCES;
 use crate::imports;
 
@@ -26,13 +27,15 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// What stays in memory of a slot that is used again: clearing it is quicker than giving it back to the kernel.
 const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// How often a guest that computes lets others run. Its time limit is looked at as often.
-const TICK: Duration = Duration::from_millis(10);
+/// How often a guest that computes lets others run. Its time limit is looked at as often. A timer or an answer from the
+/// network waits for about as long, times the guests that compute for each thread.
+const TICK: Duration = Duration::from_millis(1);
 
 /// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
 pub(crate) struct Engine {
     pub(super) engine: wasmtime::Engine,
-    pub(super) linker: Linker<State>,
+    /// What every guest may import, but for what it gets in the shape in which it imports it.
+    linker: Linker<State>,
     _ticker: Ticker,
 }
 
@@ -48,7 +51,6 @@ impl Engine {
         })?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
         imports::add_to_linker(&mut linker, State::imports)?;
         let ticker = Ticker::start(engine.clone())?;
@@ -57,6 +59,19 @@ impl Engine {
             linker,
             _ticker: ticker,
         })
+    }
+
+    /// Gives a component what it imports.
+    ///
+    /// # Errors
+    /// It imports what there is not, or of another type.
+    pub(super) fn link(&self, component: &Component) -> wasmtime::Result<InstancePre<State>> {
+        if !unasked::is_imported(&self.engine, component) {
+            return self.linker.instantiate_pre(component);
+        }
+        let mut linker = self.linker.clone();
+        unasked::link(&mut linker, &self.engine, component)?;
+        linker.instantiate_pre(component)
     }
 }
 

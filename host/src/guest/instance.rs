@@ -8,12 +8,15 @@ use wasmtime::{Store, component};
 
 use super::component::Component;
 use super::engine::Engine;
-use super::state::{InstanceTemplate, State};
+use super::state::{InstanceTemplate, MAX_RESOURCES, State};
 use super::words;
 use crate::message::{Event, FailureKind, Message, Reply, StreamPosition};
 use crate::trace::TraceHeaders;
 
 type Handle = TypedFunc<(Message, Option<StreamPosition>), (Result<Option<Reply>, GuestFailure>,)>;
+
+/// Ticks of the engine's epoch after which an instance lets others run.
+const TICKS_A_SLICE: u64 = 1;
 
 /// One instance. After a trap, or a call that was not awaited to its end, it must not be used again.
 pub(super) struct Instance {
@@ -62,11 +65,10 @@ impl Instance {
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.engine, template.state()?);
         store.limiter(|state| &mut state.limiter);
-        // What it hands over in one call is copied to our side: no more than it may hold itself.
-        store.set_hostcall_fuel(template.memory_bytes());
+        store.set_max_component_handles(MAX_RESOURCES);
         // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_async_yield_and_update(TICKS_A_SLICE);
+        prepare(&mut store);
         let instance = component.pre.instantiate_async(&mut store).await?;
         let handle = instance.get_typed_func(&mut store, component.handle)?;
         Ok(Self {
@@ -83,6 +85,7 @@ impl Instance {
         trace: Option<TraceHeaders>,
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
+        prepare(&mut self.store);
         let Event { message, position } = event;
         self.store
             .data_mut()
@@ -103,6 +106,7 @@ impl Instance {
         let Some(start) = component.start else {
             return Ok(Ok(()));
         };
+        prepare(&mut self.store);
         let start: TypedFunc<(), (Result<(), String>,)> =
             self.instance.get_typed_func(&mut self.store, start)?;
         Ok(start.call_async(&mut self.store, ()).await?.0)
@@ -113,6 +117,7 @@ impl Instance {
         let Some(stop) = component.stop else {
             return Ok(());
         };
+        prepare(&mut self.store);
         self.store.data_mut().imports.take_in_hand(None, None);
         let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
         stop.call_async(&mut self.store, ()).await
@@ -122,4 +127,13 @@ impl Instance {
     pub(super) fn was_refused_memory(&mut self) -> bool {
         self.store.data_mut().limiter.take_refused()
     }
+}
+
+/// Gives the call that follows a whole slice: the deadline counts from when it is set, and an instance that waited for
+/// its next message would let others run before it did anything.
+fn prepare(store: &mut Store<State>) {
+    store.set_epoch_deadline(TICKS_A_SLICE);
+    // The server's limits may be others since it was last called.
+    let most = store.data().max_bytes_per_call();
+    store.set_hostcall_fuel(most);
 }

@@ -8,15 +8,16 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::words;
 
 /// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
 const LONGEST_LINE_BYTES: usize = 8 * 1024;
 
-/// What is taken at once; the guest comes back with the rest.
-const WRITE_BYTES: usize = 64 * 1024;
+/// The most that is taken at once; the guest comes back with the rest. Each byte may be a line by itself, and nobody else
+/// runs while they are logged.
+const MAX_WRITE_BYTES: usize = 4 * 1024;
 
 /// Which of the two it is.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +133,11 @@ impl Pollable for LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > MAX_WRITE_BYTES {
+            return Err(StreamError::trap(
+                "cannot write more than `check-write` allows",
+            ));
+        }
         self.take(&bytes);
         Ok(())
     }
@@ -141,7 +147,7 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES)
+        Ok(MAX_WRITE_BYTES)
     }
 }
 

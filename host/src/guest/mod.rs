@@ -8,6 +8,7 @@ mod limiter;
 mod load;
 mod logs;
 mod state;
+mod unasked;
 mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,9 @@ pub(crate) struct Guest {
     /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
     idle: Mutex<Vec<Instance>>,
 }
+
+/// Part of wasmtime's words where a call hands over more than it may. The error has no type that we could ask for.
+const TOO_MUCH_IN_A_CALL: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// The count of a kind of trap.
 type TrapKind = fn(&GuestCounters) -> &Counter;
@@ -212,7 +216,11 @@ impl Guest {
         error: &wasmtime::Error,
         instance: Option<&mut Instance>,
     ) -> (TrapKind, Failure) {
-        let root = error.root_cause().to_string();
+        let mut root = error.root_cause().to_string();
+        if root.contains(TOO_MUCH_IN_A_CALL) {
+            let most = ByteSize(self.template.max_bytes_per_call() as u64);
+            root = format!("it handed over more than {most} in one call, which nothing takes");
+        }
         let (kind, reason): (TrapKind, _) = if instance.is_some_and(Instance::was_refused_memory) {
             let limit = ByteSize(self.limits().memory_bytes);
             let reason = format!("{root} (it was refused more memory than its limit of {limit})");
@@ -237,5 +245,42 @@ impl Guest {
                 backtrace,
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::{Component, Linker};
+    use wasmtime::{Engine, Store};
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_hands_over_too_much_is_known_by_wasmtimes_words() -> wasmtime::Result<()> {
+        let text = r#"(component
+            (import "take" (func $take (param "text" string)))
+            (core module $memory (memory (export "memory") 1))
+            (core instance $memory (instantiate $memory))
+            (core func $take (canon lower (func $take) (memory (core memory $memory "memory"))))
+            (core module $m
+                (import "" "take" (func $take (param i32 i32)))
+                (func (export "run") (call $take (i32.const 0) (i32.const 1000))))
+            (core instance $i (instantiate $m (with "" (instance (export "take" (func $take))))))
+            (func (export "run") (canon lift (core func $i "run"))))"#;
+        let engine = Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text)?)?;
+        let mut linker = Linker::new(&engine);
+        linker
+            .root()
+            .func_wrap("take", |_, (_,): (String,)| Ok(()))?;
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &component)?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        run.call(&mut store, ())?;
+        store.set_hostcall_fuel(999);
+        let trap = run.call(&mut store, ()).expect_err("it is too much");
+        let words = trap.root_cause().to_string();
+        assert!(words.contains(TOO_MUCH_IN_A_CALL), "{words}");
+        Ok(())
     }
 }

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
-use wasmtime_wasi_http::{
-    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
 
 use super::limiter::MemoryLimiter;
 use super::logs::{LogStream, Stream};
-use crate::config::{DirectoryAccess, GuestSettings, Serializer};
+use crate::config::{DirectoryAccess, DirectoryGrant, GuestSettings, Serializer};
 use crate::imports::{self, CtxView};
 use crate::metrics::Held;
 
@@ -19,7 +16,14 @@ use crate::metrics::Held;
 const SERIALIZER_KEY: &str = "wharf.serializer";
 
 /// Resources that an instance may hold at once: open buckets, files, streams. wasmtime's own bound is a million.
-const MOST_RESOURCES: usize = 10_000;
+pub(super) const MAX_RESOURCES: usize = 10_000;
+
+/// The most bytes that a guest may write to a file at once, if it may write to any: streams take 64 KiB, but a write at a
+/// place (`pwrite`) comes in one piece, whatever its length.
+const MAX_FILE_WRITE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most random bytes that one call gives: making them takes milliseconds for each 100 KiB, in which nobody else runs.
+const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
 /// What the instances of one guest are made from.
 pub(crate) struct InstanceTemplate {
@@ -58,6 +62,18 @@ impl InstanceTemplate {
         usize::try_from(self.settings.limits.memory_bytes).unwrap_or(usize::MAX)
     }
 
+    /// The most bytes that the guest may hand over in one call. They are copied to our side: no more than it may hold
+    /// itself.
+    pub(super) fn max_bytes_per_call(&self) -> usize {
+        let is_writable = |dir: &DirectoryGrant| dir.access == DirectoryAccess::ReadWrite;
+        let to_files = match self.settings.dirs.iter().any(is_writable) {
+            true => MAX_FILE_WRITE_BYTES,
+            false => 0,
+        };
+        let most = self.imports.max_bytes_per_call().max(to_files);
+        most.min(self.memory_bytes())
+    }
+
     /// The state of a new instance.
     ///
     /// # Errors
@@ -65,11 +81,9 @@ impl InstanceTemplate {
     /// A granted directory cannot be opened.
     pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<State> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MOST_RESOURCES);
+        table.set_max_capacity(MAX_RESOURCES);
         Ok(State {
             wasi: self.wasi()?,
-            http: WasiHttpCtx::new(),
-            no_http: NoHttp,
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
             _counted: self.imports.counters.instances.hold(1),
@@ -82,6 +96,7 @@ impl InstanceTemplate {
         let mut wasi = WasiCtx::builder();
         let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
         wasi.stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr));
+        wasi.max_random_size(MAX_RANDOM_BYTES);
         // Sockets are there, as many languages import them unasked; nothing may be done with them.
         wasi.allow_tcp(false)
             .allow_udp(false)
@@ -103,8 +118,6 @@ impl InstanceTemplate {
 /// What one instance carries with it.
 pub(crate) struct State {
     wasi: WasiCtx,
-    http: WasiHttpCtx,
-    no_http: NoHttp,
     table: ResourceTable,
     pub(super) limiter: MemoryLimiter,
     /// It is one of the guest's instances.
@@ -114,6 +127,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// See [`InstanceTemplate::max_bytes_per_call`].
+    pub(super) fn max_bytes_per_call(&self) -> usize {
+        self.template.max_bytes_per_call()
+    }
+
     pub(super) fn imports(&mut self) -> CtxView<'_> {
         CtxView {
             ctx: &mut self.imports,
@@ -132,32 +150,5 @@ impl WasiView for State {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.no_http,
-        }
-    }
-}
-
-/// `wasi:http` is there, as some languages import it unasked; every request is refused.
-struct NoHttp;
-
-type Exchange = (http::Response<WasiBody>, Transfer);
-type Transfer = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
-
-impl WasiHttpHooks for NoHttp {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Transfer,
-    ) -> Box<dyn Future<Output = Result<Exchange, wasmtime_wasi_http::Error>> + Send> {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
     }
 }

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// A longer reason is cut: it goes into a log line and into a header.
 const LONGEST_REASON_BYTES: usize = 4 * 1024;
 
+/// The most of a line of a backtrace, as there are dozens.
+const MAX_LINE_BYTES: usize = 512;
+
 /// One line. Control characters become spaces, or a guest could write lines that look like the host's own, and tell a
 /// terminal what to do.
 pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
@@ -16,18 +19,24 @@ pub(super) fn in_one_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Several lines, each of them fit, and all but the first behind an indent: a component chooses the names of its functions.
+/// Several lines, each of them fit, and all but the first behind an indent: a component chooses the names of its
+/// functions, which may have 100,000 bytes each.
 pub(super) fn in_lines(text: &str) -> String {
     let lines: Vec<_> = text
         .lines()
-        .map(|line| in_one_line(line.trim_start()))
+        .map(|line| cut(line.trim_start(), MAX_LINE_BYTES))
         .collect();
     lines.join("\n    ")
 }
 
 /// Why a guest says that it failed: in one line, and not without an end.
 pub(super) fn reason(text: &str) -> String {
-    let end = text.floor_char_boundary(LONGEST_REASON_BYTES);
+    cut(text, LONGEST_REASON_BYTES)
+}
+
+/// The beginning of a text, in one line.
+fn cut(text: &str, most_bytes: usize) -> String {
+    let end = text.floor_char_boundary(most_bytes);
     let more = if end < text.len() { "…" } else { "" };
     in_one_line(&text[..end]).into_owned() + more
 }
@@ -50,6 +59,10 @@ mod tests {
         assert_eq!(
             in_lines("at:\n  0: a\nERROR\x1b[2J b"),
             "at:\n    0: a\n    ERROR [2J b"
+        );
+        assert_eq!(
+            in_lines(&format!("at:\n0: {}\nb", "a".repeat(100_000))).len(),
+            "at:\n    …\n    b".len() + MAX_LINE_BYTES
         );
     }
 

@@ -32,6 +32,10 @@ const LAST_FENCE: Duration = Duration::from_secs(5);
 /// How long the last answers to operators may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Polls of tasks after which a thread looks for timers and I/O that are due. A poll of a guest that computes takes a tick
+/// of the engine: by tokio's default of 61 the others' timers would wait for 61 of them.
+const EVENT_INTERVAL: u32 = 1;
+
 /// A host that is to be started.
 pub(super) struct StartSpec {
     pub(super) config: Config,
@@ -77,6 +81,7 @@ pub(super) fn run(spec: StartSpec, started: Started, report: &watch::Sender<Opti
     let runtime = match Builder::new_multi_thread()
         .thread_name("wharf-guests")
         .enable_all()
+        .event_interval(EVENT_INTERVAL)
         .build()
     {
         Ok(runtime) => runtime,

@@ -7,9 +7,12 @@ use async_nats::header::{
 use super::bindings::jetstream::{Ack, Host, PublishOptions};
 use super::bindings::types;
 use super::{Answer, Ctx, CtxView, OPERATION_TIMEOUT};
-use crate::headers::to_wire;
+use crate::headers::{MAX_HEADER_BYTES, to_wire};
 use crate::policy::Action;
 use crate::trace::TraceHeaders;
+
+/// A message id travels as a header field; this leaves room for others.
+const MAX_MESSAGE_ID_BYTES: usize = MAX_HEADER_BYTES / 2;
 
 impl Host for CtxView<'_> {
     async fn publish(
@@ -32,6 +35,7 @@ async fn publish(
         .as_ref()
         .is_some_and(|options| options.ignore_prefix);
     let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
+    ctx.fits(&payload)?;
     let trace = ctx.trace.as_ref();
     let headers = match options {
         Some(options) => orders(options, trace)?,
@@ -55,10 +59,10 @@ fn orders(
 ) -> Result<Option<HeaderMap>, types::Error> {
     let mut headers = to_wire(options.headers, trace)?.unwrap_or_default();
     if let Some(id) = options.message_id {
-        if id.is_empty() || id.contains(['\r', '\n']) {
-            return Err(types::Error::Invalid(
-                "a message id is not empty and has no line breaks".into(),
-            ));
+        if id.is_empty() || id.len() > MAX_MESSAGE_ID_BYTES || id.contains(['\r', '\n']) {
+            return Err(types::Error::Invalid(format!(
+                "a message id has 1 to {MAX_MESSAGE_ID_BYTES} bytes and no line breaks"
+            )));
         }
         headers.insert(NATS_MESSAGE_ID, id);
     }

@@ -18,10 +18,11 @@ use crate::config::BucketSettings;
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::error::Error;
+use crate::headers::{FIELD_BYTES, MAX_HEADER_BYTES};
 use crate::metrics::GuestCounters;
 use crate::policy::{Action, Denied, Policy};
 use crate::protocol::reserved::takes_orders;
-use crate::protocol::subject::check_subject;
+use crate::protocol::subject::{MAX_QUEUE_BYTES, MAX_SUBJECT_BYTES, check_subject};
 use crate::self_subscribe::SelfSubscribe;
 use crate::trace::TraceHeaders;
 
@@ -30,6 +31,20 @@ type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
 /// How long an operation of a guest waits for the server's answer. A request may say otherwise.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a call may hand over beyond the largest payload that the server takes: a payload that is too large by less is
+/// answered by `too-large`, as more than that is a trap before anybody could answer. It is also plenty for WASI's streams,
+/// which take 64 KiB at once, where the server takes little.
+const BEYOND_PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// What all the other parts of a call may take, at the most in any function: the subject of a message, that of its reply
+/// and the name of a queue group, or a key and a bucket's description, which are less than 4 KiB each.
+const NAMES_BYTES: usize = 2 * MAX_SUBJECT_BYTES + MAX_QUEUE_BYTES + 8 * 1024;
+
+/// What header fields take when they are handed over: their bytes, and two strings for each, of which the shortest has
+/// a name of one byte and no value.
+const HEADERS_BYTES: usize =
+    MAX_HEADER_BYTES + MAX_HEADER_BYTES / (FIELD_BYTES + 1) * size_of::<(String, String)>();
 
 /// What the imports of all instances of one guest share.
 pub(crate) struct ImportContext {
@@ -42,6 +57,18 @@ pub(crate) struct ImportContext {
     pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
     pub(crate) counters: Arc<GuestCounters>,
     pub(crate) subscriptions: Arc<dyn SelfSubscribe>,
+}
+
+impl ImportContext {
+    /// The most bytes that a guest may hand over in one call: those of the largest call that can succeed, with some room
+    /// for payloads that cannot, so that they are answered. Copying more than that would hold up others for nothing.
+    pub(crate) fn max_bytes_per_call(&self) -> usize {
+        max_bytes_per_call(self.connection.client().max_payload())
+    }
+}
+
+fn max_bytes_per_call(max_payload: usize) -> usize {
+    max_payload.saturating_add(BEYOND_PAYLOAD_BYTES + HEADERS_BYTES + NAMES_BYTES)
 }
 
 /// What the imports of one instance know.
@@ -102,6 +129,16 @@ impl Ctx {
         Ok(on_wire)
     }
 
+    /// Whether the server takes a payload of this length, before anything is done with it.
+    fn fits(&self, payload: &[u8]) -> Result<(), types::Error> {
+        let most = self.shared.connection.client().max_payload();
+        if payload.len() <= most {
+            Ok(())
+        } else {
+            Err(types::Error::TooLarge(most as u64))
+        }
+    }
+
     fn on_wire(&self, subject: &str, ignore_prefix: bool) -> Subject {
         match self.shared.policy.prefix() {
             prefix if !ignore_prefix && !prefix.is_empty() => format!("{prefix}{subject}").into(),
@@ -155,5 +192,22 @@ impl From<Error> for types::Error {
             Error::Unavailable(why) => Self::Unavailable(why),
             Error::Failed(words) => Self::Failed(words),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_hand_over_what_the_largest_one_needs_and_not_much_more() {
+        const MIB: usize = 1024 * 1024;
+        let largest = |payload: usize| payload + HEADERS_BYTES + NAMES_BYTES;
+        for payload in [0, 1000, MIB, 8 * MIB, 64 * MIB] {
+            let most = max_bytes_per_call(payload);
+            assert!(most >= largest(payload), "{payload}");
+            assert!(most <= largest(payload) + MIB, "{payload}");
+        }
+        assert_eq!(max_bytes_per_call(usize::MAX), usize::MAX);
     }
 }

@@ -56,6 +56,7 @@ async fn publish(
         (o.headers, o.reply_to, o.ignore_prefix)
     });
     let on_wire = ctx.subject(Action::Publish, subject, ignore_prefix)?;
+    ctx.fits(&payload)?;
     // Where the answer goes is a subject that somebody else's rights publish on: it takes the same grant.
     let reply_to = match reply_to {
         Some(subject) => Some(ctx.subject(Action::Publish, &subject, ignore_prefix)?),
@@ -78,6 +79,7 @@ async fn request(
         (o.headers, o.timeout_ms, o.ignore_prefix)
     });
     let on_wire = ctx.subject(Action::Request, subject, ignore_prefix)?;
+    ctx.fits(&payload)?;
     let timeout = timeout_ms.map_or(OPERATION_TIMEOUT, |ms| Duration::from_millis(ms.into()));
     let connection = &ctx.shared.connection;
     let headers = to_wire(headers, ctx.trace.as_ref())?;

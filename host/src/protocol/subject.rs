@@ -8,7 +8,8 @@ use super::reserved::{ADMIN_ROOT, is_reserved};
 /// The most bytes of a subject. A server ends a connection whose protocol line exceeds 4096 bytes, and all guests share
 /// one connection: this leaves room for a subject, a reply subject and a queue group in one line.
 pub(crate) const MAX_SUBJECT_BYTES: usize = 1024;
-const MAX_QUEUE_BYTES: usize = 256;
+/// The most bytes of the name of a queue group: see [`MAX_SUBJECT_BYTES`].
+pub(crate) const MAX_QUEUE_BYTES: usize = 256;
 
 /// May this be subscribed to, or granted? Wildcards are allowed.
 pub(crate) fn check_pattern(text: &str) -> Result<(), String> {
@@ -25,7 +26,8 @@ pub(crate) fn check_queue(text: &str) -> Result<(), String> {
     queue(text).map_err(|reason| format!("the queue group {} {reason}", quoted(text)))
 }
 
-/// A text that may be a guest's, at a length that suits a message.
+/// A text that may be a guest's, for a message: escaped, and cut before it is. What comes from a guest is quoted by
+/// nothing else, as it may be as long as the guest's memory.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN_CHARACTERS: usize = 80;
     match text.char_indices().nth(SHOWN_CHARACTERS) {

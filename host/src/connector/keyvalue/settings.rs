@@ -21,6 +21,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// the values and this, and the limit of the values is kept beside it.
 const HEADER_BYTES: u32 = 256;
 const MAX_VALUE_SIZE: &str = "wharf-max-value-size";
+/// The most bytes of a stream's description that servers take (`JSMaxDescriptionLen`).
+pub(super) const MAX_DESCRIPTION_BYTES: usize = 4096;
 
 pub(super) fn stream_name(bucket: &str) -> String {
     format!("KV_{bucket}")
@@ -40,7 +42,12 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
 /// `Invalid` where a setting is outside of what servers take.
 pub(super) fn check(bucket: &str, settings: &BucketSettings) -> Result<(), Error> {
     check_name(bucket)?;
-    let problem = if !(1..=MAX_HISTORY).contains(&settings.history) {
+    let problem = if settings.description.len() > MAX_DESCRIPTION_BYTES {
+        format!(
+            "description has {} bytes: use up to {MAX_DESCRIPTION_BYTES}",
+            settings.description.len()
+        )
+    } else if !(1..=MAX_HISTORY).contains(&settings.history) {
         format!("history is {}: use 1 to {MAX_HISTORY}", settings.history)
     } else if !(1..=MAX_REPLICAS).contains(&settings.replicas) {
         format!("replicas is {}: use 1 to {MAX_REPLICAS}", settings.replicas)
@@ -181,6 +188,13 @@ mod tests {
         let good = BucketSettings::default();
         assert_eq!(check("b", &good), Ok(()));
         for (settings, word) in [
+            (
+                BucketSettings {
+                    description: "x".repeat(MAX_DESCRIPTION_BYTES + 1),
+                    ..good.clone()
+                },
+                "description",
+            ),
             (
                 BucketSettings {
                     history: 0,
