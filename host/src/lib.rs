@@ -23,6 +23,7 @@ mod metrics;
 mod objects;
 mod policy;
 mod queue;
+mod random;
 mod server;
 mod trace;
 mod trial;

@@ -19,6 +19,7 @@ use super::api::Api;
 use super::write::{SHORTEST_PAUSE, rest};
 use super::{TIME_ALLOWED, key, stored};
 use crate::Error;
+use crate::random::Token;
 
 /// Well below what a subscription holds before it drops messages.
 const PAGE: u64 = 4096;
@@ -87,7 +88,7 @@ impl Listing {
     }
 
     async fn read_messages(&mut self, api: &Api, consumer: &str) -> Result<(), Error> {
-        let inbox = api.connection.client().new_inbox();
+        let inbox = format!("_INBOX.{}", Token::new());
         let deadline = Instant::now() + TIME_ALLOWED;
         api.ready(deadline).await?;
         let mut messages = api
