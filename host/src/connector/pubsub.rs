@@ -15,6 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{Connector, typed};
 use crate::Error;
 use crate::connection::{Inbound, Stopper, locked};
+use crate::headers;
 
 /// How a service tells that it failed.
 const SERVICE_ERROR: &str = "Nats-Service-Error";
@@ -63,7 +64,7 @@ impl Connector {
     /// Publishes a message with headers or a subject to reply to, which gets no prefix.
     ///
     /// # Errors
-    /// As [`Connector::publish`].
+    /// `Invalid` for a header that cannot travel, and as [`Connector::publish`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
@@ -85,6 +86,7 @@ impl Connector {
             headers,
             payload,
         } = message;
+        headers.as_ref().map_or(Ok(()), headers::check)?;
         self.shared
             .connection
             .publish(self.on_wire(&subject), reply, headers, payload)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::admin::{Canary, Change, Details, Ended, Guest, Named, Refused, VERBS}
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant, parse_guest_name};
 use crate::connection::{Inbound, locked};
 use crate::error::Error;
+use crate::headers::set;
 
 /// Changes that may wait for their turn at once.
 const MOST_CHANGES: usize = 16;
@@ -192,8 +193,10 @@ impl Desk {
             Ok(value) => self.answer(reply_to, None, value.to_string().into()).await,
             Err(refused) => {
                 let mut headers = HeaderMap::new();
-                headers.insert("Nats-Service-Error-Code", refused.code.to_string());
-                headers.insert("Nats-Service-Error", one_line(&refused.error));
+                let code = HeaderName::from_static("Nats-Service-Error-Code");
+                set(&mut headers, code, &refused.code.to_string());
+                let words = HeaderName::from_static("Nats-Service-Error");
+                set(&mut headers, words, &one_line(&refused.error));
                 let payload = encode(refused).unwrap_or_default().to_string();
                 self.answer(reply_to, Some(headers), Bytes::from(payload))
                     .await
@@ -258,7 +261,7 @@ fn refused(code: u16, error: String) -> Refused {
     Refused { code, error }
 }
 
-/// Headers have no line breaks.
+/// A header, and a line of figures, has no line breaks.
 fn one_line(words: &str) -> String {
     words
         .lines()

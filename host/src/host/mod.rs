@@ -223,6 +223,10 @@ impl Host {
         T: Send + 'static,
         F: Future<Output = Result<T, ChangeError>> + Send + 'static,
     {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "awaited below; it must go on without us"
+        )]
         let changing = self
             .handles
             .runtime

@@ -309,6 +309,10 @@ impl Subjects {
             Entry::Behind(gate) => (Some(gate), None),
             Entry::Open => (None, Some(claim)),
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Subscription` keeps it, `Source::moved` awaits it"
+        )]
         let mover = self
             .source
             .connection
