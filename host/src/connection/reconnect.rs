@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
 
@@ -25,9 +25,11 @@ const REFUSAL_WORDS: [&str; 3] = [
 ];
 
 pub(super) struct Reconnects {
+    /// Passes over the servers in one outage, at most.
     max: Option<u32>,
     wait: Duration,
     randomize: bool,
+    /// The outage now, or the last one.
     outage: Mutex<Outage>,
 }
 
@@ -42,6 +44,10 @@ struct Outage {
     left: VecDeque<ServerAddr>,
     /// What was tried last. If that succeeded, the server that is lost now.
     last: Option<ServerAddr>,
+    /// When that attempt began. If it succeeded, the connection was up from then on. (The client's event that says when
+    /// it was complete may be lost.)
+    began: Option<Instant>,
+    /// How often each server has refused us.
     refusals: HashMap<ServerAddr, u32>,
 }
 
@@ -63,11 +69,21 @@ impl Reconnects {
 
     /// The first connect succeeded, with this server.
     pub(super) fn connected(&self, server: &ServerAddr) {
-        locked(&self.outage).last = Some(server.clone());
+        let mut outage = locked(&self.outage);
+        outage.last = Some(server.clone());
+        outage.began = Some(Instant::now());
     }
 
     /// Called by the client before every attempt, the first connect included.
+    ///
+    /// The first attempt after a connection is at once, also where it was the only server's: what cut it may have been
+    /// one message. After one that was up for less than `reconnect_wait` it is not: whoever sends such messages all the
+    /// time would otherwise have us reconnect all the time.
     pub(super) fn next(&self, pool: &[Server], shared: &Arc<Shared>) -> Next {
+        self.next_at(Instant::now(), pool, shared)
+    }
+
+    fn next_at(&self, now: Instant, pool: &[Server], shared: &Arc<Shared>) -> Next {
         let connects = shared.connects();
         if connects == 0 {
             // The first connect: the pool is the one server that is tried.
@@ -76,7 +92,13 @@ impl Reconnects {
             });
         }
         let mut outage = locked(&self.outage);
-        if outage.connects != connects {
+        let is_first = outage.connects != connects;
+        let mut was_short = false;
+        if is_first {
+            let up_for = outage
+                .began
+                .map(|began| now.saturating_duration_since(began));
+            was_short = up_for.is_some_and(|up_for| up_for < self.wait);
             let last = outage.last.take();
             *outage = Outage {
                 connects,
@@ -99,13 +121,16 @@ impl Reconnects {
         let Some(server) = outage.left.pop_front() else {
             return Next::GiveUp;
         };
-        outage.last = Some(server.clone());
-        // Other servers are tried at once; the wait is before the last one of a pass.
-        let wait = if outage.left.is_empty() {
+        // Other servers are tried at once; the wait is before the last one of a pass, which has failed before.
+        let is_last = outage.left.is_empty();
+        let waits = if is_first { was_short } else { is_last };
+        let wait = if waits {
             jittered(self.wait)
         } else {
             Duration::ZERO
         };
+        outage.last = Some(server.clone());
+        outage.began = Some(now + wait);
         tracing::info!(
             target: "wharf::connection",
             server = server.as_url_str(), pass = outage.passes, ?wait, "trying to reconnect"
@@ -193,6 +218,7 @@ fn random() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::atomic::Ordering;
 
     use async_nats::Statistics;
@@ -201,6 +227,7 @@ mod tests {
     use crate::connection::ConnectionState;
 
     const WAIT: Duration = Duration::from_secs(1);
+    const LONG: Duration = Duration::from_secs(3600);
 
     /// A connection to the first of these servers, and what its client would tell of them.
     struct Scene {
@@ -208,6 +235,9 @@ mod tests {
         shared: Arc<Shared>,
         statistics: Arc<Statistics>,
         pool: Vec<Server>,
+        /// What is added to the time.
+        later: Cell<Duration>,
+        begun: Instant,
     }
 
     impl Scene {
@@ -231,22 +261,28 @@ mod tests {
                 shared: Arc::new(Shared::new()),
                 statistics: Arc::default(),
                 pool,
+                later: Cell::default(),
+                begun: Instant::now(),
             };
             scene.shared.established(Arc::clone(&scene.statistics));
             scene.reconnects.connected(&scene.pool[0].addr);
-            scene.succeed();
+            scene.succeed_for(LONG);
             scene
         }
 
-        fn succeed(&self) {
+        /// The last attempt succeeded, and the connection is up for so long.
+        fn succeed_for(&self, time: Duration) {
             self.statistics.connects.add(1, Ordering::Relaxed);
+            self.later.set(self.later.get() + time);
         }
 
         /// The host of the next server, and whether there is a wait before it.
         fn next(&self) -> Option<(String, bool)> {
-            match self.reconnects.next(&self.pool, &self.shared) {
+            let now = self.begun + self.later.get();
+            match self.reconnects.next_at(now, &self.pool, &self.shared) {
                 Next::Try(ReconnectToServer { addr, delay }) => {
                     let delay = delay.expect("a delay");
+                    self.later.set(self.later.get() + delay);
                     assert!(
                         delay.is_zero() || (WAIT..=WAIT.mul_f64(1.1)).contains(&delay),
                         "{delay:?}"
@@ -290,15 +326,43 @@ mod tests {
     fn tries_are_counted_anew_after_a_success() {
         let scene = Scene::new(&["a"], Some(2));
         for _ in 0..5 {
-            assert_eq!([scene.next(), scene.next()], [waited("a"), waited("a")]);
-            scene.succeed();
+            assert_eq!([scene.next(), scene.next()], [at_once("a"), waited("a")]);
+            scene.succeed_for(LONG);
         }
         assert_eq!(scene.lost(), None);
         assert_eq!(
             [scene.next(), scene.next(), scene.next()],
-            [waited("a"), waited("a"), None]
+            [at_once("a"), waited("a"), None]
         );
         assert_eq!(scene.shared.disconnects(), 6);
+    }
+
+    #[test]
+    fn after_a_connection_that_was_up_for_the_wait_the_first_attempt_is_at_once() {
+        let scene = Scene::new(&["a"], None);
+        for up_for in [LONG, WAIT, WAIT * 2] {
+            assert_eq!(scene.next(), at_once("a"));
+            scene.succeed_for(up_for);
+        }
+    }
+
+    #[test]
+    fn after_a_shorter_one_it_is_not_whichever_server_comes_next() {
+        let scene = Scene::new(&["a"], None);
+        assert_eq!(scene.next(), at_once("a"));
+        for _ in 0..3 {
+            scene.succeed_for(WAIT - Duration::from_millis(1));
+            assert_eq!(scene.next(), waited("a"));
+        }
+        scene.succeed_for(WAIT);
+        assert_eq!(scene.next(), at_once("a"));
+
+        let scene = Scene::new(&["a", "b"], None);
+        assert_eq!(scene.next(), at_once("b"));
+        scene.succeed_for(Duration::ZERO);
+        assert_eq!(scene.next(), waited("a"));
+        scene.succeed_for(Duration::ZERO);
+        assert_eq!([scene.next(), scene.next()], [waited("b"), waited("a")]);
     }
 
     #[test]
@@ -323,7 +387,7 @@ mod tests {
             [scene.next(), scene.next(), scene.next()],
             [at_once("b"), waited("a"), at_once("b")]
         );
-        scene.succeed();
+        scene.succeed_for(LONG);
         assert_eq!([scene.next(), scene.next()], [at_once("a"), waited("b")]);
         assert_eq!([scene.next(), scene.next()], [at_once("a"), None]);
         assert!(

@@ -3,6 +3,7 @@
 mod auth;
 mod drain;
 mod jetstream;
+mod malformed;
 mod own_server;
 mod pubsub;
 mod recovery;
