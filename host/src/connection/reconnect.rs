@@ -31,6 +31,8 @@ pub(super) struct Reconnects {
     randomize: bool,
     /// The outage now, or the last one.
     outage: Mutex<Outage>,
+    /// The servers, as the client that connected or asked last knew them.
+    pool: Mutex<Vec<Server>>,
 }
 
 /// How far the attempts have come since the connection was lost.
@@ -64,6 +66,7 @@ impl Reconnects {
             wait: settings.reconnect_wait,
             randomize: settings.randomize,
             outage: Mutex::default(),
+            pool: Mutex::default(),
         }
     }
 
@@ -74,7 +77,25 @@ impl Reconnects {
         outage.began = Some(Instant::now());
     }
 
-    /// Called by the client before every attempt, the first connect included.
+    /// The servers, as a client knows them.
+    pub(super) fn knows(&self, pool: Vec<Server>) {
+        *locked(&self.pool) = pool;
+    }
+
+    /// The servers, for one who makes the next client after one has ended.
+    pub(super) fn pool_after_end(&self) -> Vec<Server> {
+        let mut pool = locked(&self.pool).clone();
+        let last = locked(&self.outage).last.clone();
+        for server in &mut pool {
+            // Of use only if it ended while it looked for a server, which then has to count as an attempt.
+            if Some(&server.addr) == last.as_ref() {
+                server.last_error = Some("the client ended".to_owned());
+            }
+        }
+        pool
+    }
+
+    /// Called before every attempt to connect again, by the client, and by one who makes the next client.
     ///
     /// The first attempt after a connection is at once, also where it was the only server's: what cut it may have been
     /// one message. After one that was up for less than `reconnect_wait` it is not: whoever sends such messages all the
@@ -85,12 +106,6 @@ impl Reconnects {
 
     fn next_at(&self, now: Instant, pool: &[Server], shared: &Arc<Shared>) -> Next {
         let connects = shared.connects();
-        if connects == 0 {
-            // The first connect: the pool is the one server that is tried.
-            return pool.first().map_or(Next::GiveUp, |server| {
-                attempt(server.addr.clone(), Duration::ZERO)
-            });
-        }
         let mut outage = locked(&self.outage);
         let is_first = outage.connects != connects;
         let mut was_short = false;
@@ -191,7 +206,18 @@ fn last_error(server: &Server) -> &str {
         .unwrap_or("its name does not resolve")
 }
 
-fn attempt(addr: ServerAddr, wait: Duration) -> Next {
+/// A server that nothing is known of yet.
+pub(super) fn untried(addr: ServerAddr) -> Server {
+    Server {
+        addr,
+        failed_attempts: 0,
+        did_connect: false,
+        is_discovered: false,
+        last_error: None,
+    }
+}
+
+pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> Next {
     Next::Try(ReconnectToServer {
         addr,
         delay: Some(wait),
@@ -248,13 +274,7 @@ mod tests {
                 randomize: false,
                 ..ConnectionSettings::default()
             };
-            let server = |name: &&str| Server {
-                addr: name.parse().expect("an address"),
-                failed_attempts: 0,
-                did_connect: false,
-                is_discovered: false,
-                last_error: None,
-            };
+            let server = |name: &&str| untried(name.parse().expect("an address"));
             let pool: Vec<_> = servers.iter().map(server).collect();
             let scene = Self {
                 reconnects: Reconnects::new(&settings),
@@ -264,7 +284,7 @@ mod tests {
                 later: Cell::default(),
                 begun: Instant::now(),
             };
-            scene.shared.established(Arc::clone(&scene.statistics));
+            scene.shared.counted_by(Arc::clone(&scene.statistics));
             scene.reconnects.connected(&scene.pool[0].addr);
             scene.succeed_for(LONG);
             scene

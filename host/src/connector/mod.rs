@@ -197,17 +197,21 @@ impl Connector {
 
     /// The client underneath, for what is not offered here. Its calls may wait without a limit while there is no server.
     ///
+    /// It ends when a message arrives that it cannot read so badly that it panics. The connector has another one then,
+    /// and its own subscriptions and requests go on; those made with this client end, and what it is told is not sent.
+    /// [`Connector::state`] tells by `Disconnected`, then `Connected`, when to ask for it anew.
+    ///
     /// ```no_run
     /// # fn example(connector: &wharf::Connector) {
     /// println!("connected to {}", connector.client().server_info().server_name);
     /// # }
     /// ```
     #[must_use]
-    pub fn client(&self) -> &async_nats::Client {
+    pub fn client(&self) -> async_nats::Client {
         self.shared.connection.client()
     }
 
-    /// The `JetStream` context underneath, for what is not offered here.
+    /// The `JetStream` context underneath, for what is not offered here. It ends with [`Connector::client`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), async_nats::Error> {
@@ -217,7 +221,7 @@ impl Connector {
     /// ```
     #[must_use]
     pub fn jetstream(&self) -> async_nats::jetstream::Context {
-        self.shared.connection.jetstream().clone()
+        self.shared.connection.jetstream()
     }
 
     /// Whether there is a server, and whether there can be one again; also to wait for a change.

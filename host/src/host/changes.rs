@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::guests::Guests;
 use crate::config::ComponentSource;
+use crate::connection::Connection;
 use crate::guest::Digest;
 
 /// How often it is looked whether guests have come, or take their components from somewhere else.
@@ -37,10 +38,10 @@ pub struct ComponentChanges {
 }
 
 impl ComponentChanges {
-    pub(super) fn new(guests: Arc<Guests>, jetstream: Context, runtime: &Handle) -> Self {
+    pub(super) fn new(guests: Arc<Guests>, connection: Connection, runtime: &Handle) -> Self {
         let (sender, changed) = mpsc::channel(WAITING);
         let mut following = JoinSet::new();
-        following.spawn_on(Following::new(guests, jetstream).run(sender), runtime);
+        following.spawn_on(Following::new(guests, connection).run(sender), runtime);
         Self {
             changed,
             _following: following,
@@ -69,7 +70,7 @@ type Told = (String, String, String);
 
 struct Following {
     guests: Arc<Guests>,
-    jetstream: Context,
+    connection: Connection,
     /// What each bucket that is followed has, by bucket and name.
     latest: HashMap<(String, String), String>,
     /// What has been told of each guest, by its components.
@@ -79,11 +80,11 @@ struct Following {
 }
 
 impl Following {
-    fn new(guests: Arc<Guests>, jetstream: Context) -> Self {
+    fn new(guests: Arc<Guests>, connection: Connection) -> Self {
         let (latest, told, tasks, buckets) = Default::default();
         Self {
             guests,
-            jetstream,
+            connection,
             latest,
             told,
             tasks,
@@ -127,10 +128,10 @@ impl Following {
             }
         });
         for bucket in wanted {
-            let (jetstream, sender, tasks) = (&self.jetstream, sender, &mut self.tasks);
+            let (connection, tasks) = (&self.connection, &mut self.tasks);
             self.buckets
                 .entry(bucket.clone())
-                .or_insert_with(|| tasks.spawn(follow(jetstream.clone(), bucket, sender.clone())));
+                .or_insert_with(|| tasks.spawn(follow(connection.clone(), bucket, sender.clone())));
         }
     }
 
@@ -172,10 +173,10 @@ impl Following {
 }
 
 /// Follows one bucket. Each watch begins with what is there, so that nothing is missed while there was none.
-async fn follow(jetstream: Context, bucket: String, news: mpsc::Sender<Latest>) {
+async fn follow(connection: Connection, bucket: String, news: mpsc::Sender<Latest>) {
     let mut complained = false;
     loop {
-        let ended = match watch(&jetstream, &bucket).await {
+        let ended = match watch(&connection.jetstream(), &bucket).await {
             Ok(watch) => {
                 complained = false;
                 match timeout(AFRESH, tell(watch, &bucket, &news)).await {

@@ -214,7 +214,7 @@ impl Host {
             runtime,
             ..
         } = &self.handles;
-        ComponentChanges::new(Arc::clone(guests), connection.jetstream().clone(), runtime)
+        ComponentChanges::new(Arc::clone(guests), connection.clone(), runtime)
     }
 
     /// Carries a change out where guests run, to its end, even if nobody waits for it any more.

@@ -241,7 +241,7 @@ impl Guests {
         known: Option<Digest>,
     ) -> Result<Option<Loaded>, ChangeError> {
         let jetstream = self.surroundings.connection.jetstream();
-        let loaded = Loaded::load(&self.engine, jetstream, component, known).await;
+        let loaded = Loaded::load(&self.engine, &jetstream, component, known).await;
         loaded.map_err(|error| ChangeError::guest(name, error.into()))
     }
 

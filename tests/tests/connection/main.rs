@@ -1,5 +1,6 @@
 //! The connection, through the connector for Rust callers, against real servers.
 
+mod another_client;
 mod auth;
 mod drain;
 mod jetstream;

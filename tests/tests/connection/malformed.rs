@@ -12,7 +12,10 @@ use wharf_tests::raw::{Raw, SPACE_IN_NAME};
 use wharf_tests::{TestServer, soon, until};
 
 /// Answers each request with its payload, until the subscription ends.
-async fn echo(connector: &Connector, subject: &str) -> Result<JoinHandle<Result<(), Error>>> {
+pub(crate) async fn echo(
+    connector: &Connector,
+    subject: &str,
+) -> Result<JoinHandle<Result<(), Error>>> {
     let mut requests = connector.subscribe_raw(subject, None).await?;
     connector.flush_published().await?;
     let connector = connector.without_prefix();
@@ -27,7 +30,7 @@ async fn echo(connector: &Connector, subject: &str) -> Result<JoinHandle<Result<
 }
 
 /// Asks until there is an answer: what is sent while there is no connection may be lost.
-async fn answered(client: &async_nats::Client, subject: &'static str) -> Result<()> {
+pub(crate) async fn answered(client: &async_nats::Client, subject: &'static str) -> Result<()> {
     let asking = async {
         loop {
             let asked = client.request(subject, "hello".into());
