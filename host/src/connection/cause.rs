@@ -28,7 +28,7 @@ thread_local! {
 ///
 /// For the words of a panic there is a hook for the whole process, made once. Panics of other threads go on to the hook
 /// that was there before, as all do that are not the client's own.
-pub(super) fn watch_this_thread() {
+pub(super) fn watch_this_thread() -> Watch {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -40,6 +40,17 @@ pub(super) fn watch_this_thread() {
     });
     WATCHED.set(true);
     listen();
+    Watch
+}
+
+/// As long as it lives, what happens is taken down. Not to leave the thread.
+pub(super) struct Watch;
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(false);
+        LISTENING.set(None);
+    }
 }
 
 /// Why the connection is lost that was just found lost. Each cause is told once.
@@ -73,15 +84,16 @@ fn take_down_panic(info: &PanicHookInfo<'_>) -> bool {
     let words = info.payload_as_str().unwrap_or("without words");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     // In the library itself, or in what it calls.
-    let is_in_client = tokio::task::try_id().is_some() && place.contains("async-nats");
+    let in_client = place.find("async-nats");
+    let place = place.get(in_client.unwrap_or(0)..).unwrap_or_default();
     take_down(format!("the client panicked: {words:?} ({place})"));
-    is_in_client
+    in_client.is_some() && tokio::task::try_id().is_some()
 }
 
 /// Puts an ear on the client's log, if the program has one to go on with.
 fn listen() {
     LISTENING.with_borrow_mut(|listening| {
-        if listening.is_none() && dispatcher::has_been_set() {
+        if WATCHED.get() && listening.is_none() && dispatcher::has_been_set() {
             let log = dispatcher::get_default(Dispatch::clone);
             *listening = Some(dispatcher::set_default(&Dispatch::new(Ear { log })));
         }

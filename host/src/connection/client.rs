@@ -6,6 +6,7 @@
 //!
 //! Where a panic ends the process (`panic = "abort"`) nothing of this can help.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,6 +49,10 @@ impl Signs {
         Ending(self.clone())
     }
 
+    pub(super) fn put_in_use(&self) {
+        self.in_use.store(true, Ordering::Release);
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Acquire)
     }
@@ -81,34 +86,57 @@ impl Current {
     pub(super) fn has_ended(&self) -> bool {
         self.signs.has_ended()
     }
-
-    fn put_in_use(&self) {
-        self.signs.in_use.store(true, Ordering::Release);
-    }
 }
 
-/// The client of now.
+/// All clients that there have been, of which one is the client of now.
 #[derive(Debug)]
-pub(super) struct Clients(watch::Sender<Arc<Current>>);
+pub(super) struct Clients {
+    /// Most connections never have another one. Everything that is sent looks here first, which takes no lock.
+    first: Arc<Current>,
+    now: watch::Sender<Arc<Current>>,
+}
+
+/// The client of now, as long as it is in hand.
+pub(super) enum Held<'a> {
+    First(&'a Current),
+    Later(Arc<Current>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Current;
+
+    fn deref(&self) -> &Current {
+        match self {
+            Self::First(current) => current,
+            Self::Later(current) => current,
+        }
+    }
+}
 
 impl Clients {
     /// Of the first client. To be called on the connection's thread.
     pub(super) fn new(first: Connected) -> Self {
-        let first = Current::new(first, 0);
-        first.put_in_use();
-        Self(watch::Sender::new(Arc::new(first)))
+        let first = Arc::new(Current::new(first, 0));
+        Self {
+            now: watch::Sender::new(Arc::clone(&first)),
+            first,
+        }
     }
 
     /// The client of now, which may have ended a moment ago.
-    pub(super) fn current(&self) -> Arc<Current> {
-        Arc::clone(&self.0.borrow())
+    pub(super) fn current(&self) -> Held<'_> {
+        if self.first.has_ended() {
+            Held::Later(Arc::clone(&self.now.borrow()))
+        } else {
+            Held::First(&self.first)
+        }
     }
 
     /// The first client that has not ended.
-    pub(super) async fn living(&self) -> Option<Arc<Current>> {
-        let mut changes = self.0.subscribe();
+    pub(super) async fn living(&self) -> Option<Held<'_>> {
+        let mut changes = self.now.subscribe();
         let living = changes.wait_for(|current| !current.has_ended()).await;
-        living.ok().map(|current| Arc::clone(&current))
+        living.ok().map(|current| Held::Later(Arc::clone(&current)))
     }
 
     /// Makes another client whenever one has ended, until there shall not be another one.
@@ -119,7 +147,7 @@ impl Clients {
             let Some(next) = renew(plan, shared).await else {
                 return;
             };
-            self.0.send_replace(Arc::new(next));
+            self.now.send_replace(Arc::new(next));
             // It may have lost its server meanwhile. If so, its next event tells of the next one.
             let current = self.current();
             if current.client.connection_state() == async_nats::connection::State::Connected {
@@ -141,7 +169,7 @@ async fn renew(plan: &Plan, shared: &Arc<Shared>) -> Option<Current> {
         };
         if let Some(dropped) = moved {
             shared.slow_consumers.fetch_add(dropped, Ordering::Relaxed);
-            next.put_in_use();
+            next.signs.put_in_use();
             return Some(next);
         }
         // What is sent to a client fails a moment after it has ended, not before.

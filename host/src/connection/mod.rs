@@ -44,7 +44,7 @@ use crate::config::{
     ConnectionSettings, MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject,
 };
 
-use client::{Clients, Current};
+use client::{Clients, Held};
 pub use error::{ConnectError, Refusal};
 use inbound::Target;
 pub(crate) use inbound::{Inbound, Stopper};
@@ -296,7 +296,7 @@ impl Connection {
     }
 
     /// The client of now. Where it has just ended the next one is waited for, but not for ever.
-    async fn current(&self) -> Result<Arc<Current>, Error> {
+    async fn current(&self) -> Result<Held<'_>, Error> {
         let Inner {
             clients, shared, ..
         } = &*self.0;

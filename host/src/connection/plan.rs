@@ -64,6 +64,7 @@ impl Plan {
                 Ok(connected) => {
                     // Nothing may be awaited before this: the client's first reconnect asks for it.
                     self.reconnects.connected(&server);
+                    connected.signs.put_in_use();
                     shared.connected();
                     self.complete_pool(&connected.client).await;
                     return Ok(connected);
@@ -80,7 +81,7 @@ impl Plan {
     /// Another client, after one has ended: on the same terms as when a connection is lost. `None` when it has been
     /// given up.
     pub(super) async fn connect_again(&self, shared: &Arc<Shared>) -> Option<Connected> {
-        let mut pool = self.reconnects.pool_after_end();
+        let mut pool = self.reconnects.known_after_end();
         loop {
             let Next::Try(target) = self.reconnects.next(&pool, shared) else {
                 return None;
@@ -116,7 +117,7 @@ impl Plan {
     async fn complete_pool(&self, client: &Client) {
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
-        let earlier = self.reconnects.pool_after_end();
+        let earlier = self.reconnects.known();
         for Server { addr, .. } in known.into_iter().chain(earlier) {
             if !pool.contains(&addr) {
                 pool.push(addr);

@@ -82,7 +82,7 @@ impl Drop for Thread {
 
 fn run(plan: &Plan, shared: &Arc<Shared>, sender: oneshot::Sender<Outcome>) {
     let _ended = Ended(shared);
-    cause::watch_this_thread();
+    let _watched = cause::watch_this_thread();
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             runtime.block_on(serve(plan, shared, sender));

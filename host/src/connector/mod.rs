@@ -75,6 +75,10 @@ struct Shared {
 impl Connector {
     /// Connects to NATS.
     ///
+    /// The client library panics at some messages that no client should send. The connection outlives that, but not in a
+    /// program that is compiled with `panic = "abort"`: whoever may publish to it can end it. For the panic's words there
+    /// is a panic hook, which passes on all that does not come from the client.
+    ///
     /// # Errors
     /// When a setting cannot be used, or no server lets us in: says for every server why.
     ///
