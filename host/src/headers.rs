@@ -1,4 +1,7 @@
-//! Headers, as guests write them and as they travel.
+//! Headers: as guests write them, as they travel, and what of them can travel.
+//!
+//! On the wire a header is a line. What is not, a client cannot read: it drops the connection, or panics. So every
+//! header that the host sends is made here, where a guest's or a caller's is checked and words of our own are cleaned.
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,14 +14,17 @@ use crate::trace::{TraceHeaders, is_trace_header};
 /// <https://github.com/nats-io/nats-server/blob/main/server/errors.json>, error 10097
 pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024 - 1;
 
-/// What a field takes besides its name and its value: a colon, a space and the end of the line.
+/// Bytes of a field besides its name and its value: a colon, a space and the end of the line.
 pub(crate) const FIELD_BYTES: usize = ": \r\n".len();
+
+/// The most bytes of an error's words in a header. Whoever gets it has to parse them.
+const MAX_WORDS_BYTES: usize = 4096;
 
 /// Headers as they travel. Those by which the server takes orders are left out, so that a guest can pass on the headers
 /// of a message as they came. In a trace, where the message belongs in it is the host's to say.
 ///
 /// # Errors
-/// `Invalid` for a name or a value that does not travel, or where they take more than [`MAX_HEADER_BYTES`].
+/// `Invalid` for a header that cannot travel, or where they take more than [`MAX_HEADER_BYTES`].
 pub(crate) fn to_wire(
     headers: Vec<(String, String)>,
     trace: Option<&TraceHeaders>,
@@ -32,14 +38,10 @@ pub(crate) fn to_wire(
         if is_reserved_header(&name) || (trace.is_some() && is_trace_header(&name)) {
             continue;
         }
-        let bad = |why: String| Error::Invalid(format!("header {}: {why}", quoted(&name)));
-        let field: HeaderName = name
-            .parse()
-            .map_err(|_| bad("a name is printable ASCII without a colon".into()))?;
-        let value: HeaderValue = value
-            .parse()
-            .map_err(|_| bad("a value has no line breaks".into()))?;
-        map.append(field, value);
+        let bad = |why: &str| Error::Invalid(format!("header {}: {why}", quoted(&name)));
+        let field = parse_name(&name).map_err(bad)?;
+        let value = parse_value(&value).map_err(bad)?;
+        append(&mut map, field, value);
     }
     if let Some(trace) = trace {
         trace.add_to(&mut map);
@@ -47,7 +49,7 @@ pub(crate) fn to_wire(
     Ok((!map.is_empty()).then_some(map))
 }
 
-/// Before any of them is looked at: they may be as long as a guest's memory.
+/// Checks the length of all headers, before any of them is looked at: they may be as long as a guest's memory.
 fn check_length(headers: &[(String, String)]) -> Result<(), Error> {
     let field = |(name, value): &(String, String)| FIELD_BYTES + name.len() + value.len();
     let bytes: usize = headers.iter().map(field).sum();
@@ -60,24 +62,178 @@ fn check_length(headers: &[(String, String)]) -> Result<(), Error> {
     )))
 }
 
-/// Headers as guests read them.
+/// Headers as guests read them. What [`to_wire`] would refuse is left out: a guest could not pass it on.
 pub(crate) fn from_wire(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
     let Some(headers) = headers else {
         return Vec::new();
     };
     headers
         .iter()
+        .filter(|(name, _)| can_be_name(name.as_ref()))
         .flat_map(|(name, values)| {
             values
                 .iter()
+                .filter(|value| can_be_value(value.as_str()))
                 .map(move |value| (name.to_string(), value.to_string()))
         })
         .collect()
 }
 
+/// Checks a map that a caller made: read from a file, it may hold anything.
+///
+/// # Errors
+/// `Invalid` for a header that cannot travel.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Error> {
+    for (name, values) in headers.iter() {
+        let name: &str = name.as_ref();
+        let bad = |why: &str| Error::Invalid(format!("header {}: {why}", quoted(name)));
+        parse_name(name).map_err(bad)?;
+        for value in values {
+            parse_value(value.as_str()).map_err(bad)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a header of ours to what somebody else chose.
+///
+/// # Errors
+/// `Invalid` for a value that cannot travel; it says what the value is.
+pub(crate) fn set_checked(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    value: &str,
+    what: &str,
+) -> Result<(), Error> {
+    let value = parse_value(value).map_err(|why| Error::Invalid(format!("{what}: {why}")))?;
+    insert(headers, name, value);
+    Ok(())
+}
+
+/// Sets a header of ours to words of ours, which may quote others: cleaned, see [`clean`].
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, words: &str) {
+    // Clean words are a value.
+    insert(headers, name, clean(words).parse().unwrap_or_default());
+}
+
+/// Words made fit for a header: one line, control characters become spaces, and what is longer than 4 KiB is cut.
+pub(crate) fn clean(words: &str) -> String {
+    let is_unfit = |character: char| character.is_control() && character != '\t';
+    let end = words.floor_char_boundary(MAX_WORDS_BYTES);
+    let more = if end < words.len() { "…" } else { "" };
+    words[..end].replace(is_unfit, " ") + more
+}
+
+fn can_be_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b':')
+}
+
+/// Text in UTF-8 is what clients read; the server and most clients take a line break for the end of the value.
+fn can_be_value(value: &str) -> bool {
+    !value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+fn parse_name(name: &str) -> Result<HeaderName, &'static str> {
+    let parsed = name.parse().ok().filter(|_| can_be_name(name));
+    parsed.ok_or("a name is printable ASCII without spaces or a colon")
+}
+
+fn parse_value(value: &str) -> Result<HeaderValue, &'static str> {
+    let parsed = value.parse().ok().filter(|_| can_be_value(value));
+    parsed.ok_or("a value has no line breaks and no NUL")
+}
+
+/// Sets a header, both parts of which have been parsed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place: a parsed name and value do not panic and can travel"
+)]
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    headers.insert(name, value);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place: a parsed name and value do not panic and can travel"
+)]
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    headers.append(name, value);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written(name: &str, value: &str) -> Result<Option<HeaderMap>, Error> {
+        to_wire(vec![(name.to_owned(), value.to_owned())], None)
+    }
+
+    #[test]
+    fn what_can_travel_is_written_and_read_the_same() {
+        for (name, value) in [
+            ("A", ""),
+            ("a-b_c.d", "a: b, c\td"),
+            ("X!#$%&'*+-.^_`|~(){}", "äöü 你好"),
+        ] {
+            let map = written(name, value).expect("it can travel");
+            assert_eq!(
+                from_wire(map.as_ref()),
+                [(name.to_owned(), value.to_owned())]
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_travel_is_refused() {
+        for name in ["", "A B", " A", "A:", "Ä", "A\r", "A\n", "A\0", "A\u{7f}"] {
+            assert!(
+                matches!(written(name, "x"), Err(Error::Invalid(_))),
+                "{name:?}"
+            );
+        }
+        for value in ["a\rb", "a\nb", "a\r\nb: c", "\r", "a\0"] {
+            assert!(
+                matches!(written("A", value), Err(Error::Invalid(_))),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_map_that_was_read_from_somewhere_is_checked() {
+        let read = |json: &str| serde_json::from_str::<HeaderMap>(json).expect("a map");
+        assert_eq!(check(&read(r#"{"A":["b","c"]}"#)), Ok(()));
+        for json in [
+            r#"{"A":["b","a\rb"]}"#,
+            r#"{"A":["a\u0000"]}"#,
+            r#"{"":["c"]}"#,
+        ] {
+            assert!(
+                matches!(check(&read(json)), Err(Error::Invalid(_))),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_guest_does_not_see_what_it_could_not_pass_on() {
+        let map: HeaderMap =
+            serde_json::from_str(r#"{"A":["b","a\u0000"],"":["c"]}"#).expect("a map");
+        let seen = from_wire(Some(&map));
+        assert_eq!(seen, [("A".to_owned(), "b".to_owned())]);
+        assert!(to_wire(seen, None).is_ok());
+    }
+
+    #[test]
+    fn words_are_made_one_line_that_is_not_too_long() {
+        assert_eq!(clean("a\r\nb\rc\0d\u{85}e\tf"), "a  b c d e\tf");
+        assert_eq!(clean("ünï cödé"), "ünï cödé");
+        let long = clean(&"ä".repeat(MAX_WORDS_BYTES));
+        assert_eq!(long, "ä".repeat(MAX_WORDS_BYTES / 2) + "…");
+    }
 
     fn refused(headers: Vec<(String, String)>) -> String {
         match to_wire(headers, None) {
@@ -105,5 +261,14 @@ mod tests {
         let name = format!("{}:", "\u{1}".repeat(10_000));
         let words = refused(vec![(name, String::new())]);
         assert!(words.contains("colon") && words.len() < 1000, "{words}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn clean_words_are_always_a_value(words in proptest::prelude::any::<String>()) {
+            let cleaned = clean(&words);
+            proptest::prop_assert!(parse_value(&cleaned).is_ok());
+            proptest::prop_assert!(!cleaned.replace('\t', "").contains(char::is_control));
+        }
     }
 }

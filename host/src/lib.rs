@@ -26,6 +26,7 @@ mod metrics;
 mod policy;
 mod protocol;
 mod queue;
+mod random;
 mod rollout;
 mod self_subscribe;
 mod server;

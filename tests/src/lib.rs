@@ -2,6 +2,7 @@
 
 mod jwt;
 pub mod probe;
+pub mod raw;
 mod server;
 mod tls;
 mod wait;

@@ -178,6 +178,30 @@ async fn a_host_that_may_not_be_seen_runs_all_the_same() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_order_that_no_header_can_quote_is_answered_and_so_is_the_next() -> Result<()> {
+    let probe = probe_on("here").await?;
+    for (verb, key) in [
+        ("show", "gu\rest"),
+        ("show", "\r\nNats-Service-Error-Code: 200"),
+        ("load", "\n"),
+        ("unload", "\0\u{1b}[2J"),
+        ("replace", "\u{85}\r"),
+    ] {
+        let subject = format!("wharf.admin.here.{verb}");
+        let mut order = json!({ "guest": "probe", "settings": "" });
+        order[key] = 1.into();
+        let (code, words) = service_error(&ask(&probe.client, &subject, order).await?)?;
+        assert_eq!(code, "400", "{words}");
+        assert!(words.contains("cannot be read"), "{words:?}");
+        assert!(!words.contains(char::is_control), "{words:?}");
+    }
+    let listed = ask_json(&probe.client, "wharf.admin.here.list").await?;
+    assert_eq!(listed["guests"][0]["name"], "probe");
+    assert_eq!(probe.host.connection_counters().disconnects, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_command_lists_all_hosts() -> Result<()> {
     let server = TestServer::start("").await?;
     let none = wharf(&server, &["hosts"]).await?;

@@ -274,13 +274,22 @@ async fn what_a_guest_says_of_itself_reaches_whoever_waits_for_its_reply() -> Re
     assert_eq!(retry, ("503".into(), "the line is busy".into()));
     let reject = failure(&probe, json!({ "do": "reject", "reason": "no such order" })).await?;
     assert_eq!(reject, ("400".into(), "no such order".into()));
+    // What no header holds: the sender is told what is left of it.
+    for reason in [
+        "no\rsuch\norder",
+        "no\0such\u{1b}order",
+        "\r\nno such order\n",
+    ] {
+        let reject = failure(&probe, json!({ "do": "reject", "reason": reason })).await?;
+        assert_eq!(reject, ("400".into(), "no such order".into()));
+    }
     assert_eq!(
         (
             stats(&probe).retried,
             stats(&probe).rejected,
             stats(&probe).trapped
         ),
-        (1, 1, 0)
+        (1, 4, 0)
     );
     let bad = failure(
         &probe,

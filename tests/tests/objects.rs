@@ -5,7 +5,8 @@ use async_nats::jetstream::object_store::{self, ObjectStore};
 use wharf::config::GuestSettings;
 use wharf::{ChangeError, FetchError, GuestError, Host, LoadError};
 use wharf_tests::probe::{component, config};
-use wharf_tests::{TestServer, soon};
+use wharf_tests::raw::{LONE_CR, Raw};
+use wharf_tests::{TestServer, soon, until};
 
 async fn store(server: &TestServer) -> Result<ObjectStore> {
     let jetstream = async_nats::jetstream::new(server.client().await?);
@@ -135,5 +136,32 @@ async fn new_versions_are_told_once_also_after_the_server_was_away() -> Result<(
     assert_eq!(host.guests()[0].version, 3);
     host.shutdown().await;
     assert_eq!(soon("the changes end", changes.next()).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn new_versions_are_told_and_fetched_after_the_hosts_client_has_ended() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let objects = store(&server).await?;
+    put(&objects, "echo").await?;
+    let mut config = config(&server);
+    config.guests.insert("guest".to_owned(), settings()?);
+    let host = Host::builder(config.clone()).start().await?;
+    let mut changes = host.component_changes();
+    put(&objects, "probe").await?;
+    let told = soon("a new version is told", changes.next()).await?;
+    assert_eq!(told.as_deref(), Some("guest"));
+    let mut raw = Raw::connect(&server).await?;
+    raw.publish("$SRV.PING", "", LONE_CR, b"").await?;
+    until("there is another client", || {
+        host.connection_counters().connects == 2
+    })
+    .await?;
+    host.connector().flush_published().await?;
+    assert_eq!(host.apply(config.guests.clone()).await?.replaced, ["guest"]);
+    put(&objects, "echo").await?;
+    let told = soon("a new version is told", changes.next()).await?;
+    assert_eq!(told.as_deref(), Some("guest"));
+    assert_eq!(host.apply(config.guests).await?.replaced, ["guest"]);
     Ok(())
 }

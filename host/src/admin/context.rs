@@ -94,7 +94,8 @@ fn default_name() -> String {
         .take(MAX_CHARACTERS)
         .map(fit)
         .collect();
-    let random: String = nuid::next().to_lowercase().chars().take(6).collect();
+    // Not from a NUID: two of one process begin alike.
+    let random = format!("{:06x}", rand::random::<u32>() >> 8);
     if name.is_empty() {
         format!("host-{random}")
     } else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_nats::{HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::wire::{DrainSummary, ErrorReply, GuestList, GuestRef, LoadRequest, Ve
 use crate::config::{GuestSettings, parse_guest_name};
 use crate::connection::Inbound;
 use crate::error::{Error, chain};
+use crate::headers::set;
 use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use crate::rollout::{ChangeError, DrainReport};
 use crate::task::log_panic;
@@ -221,8 +222,10 @@ impl AdminContext {
             Ok(value) => self.answer(reply_to, None, value.to_string().into()).await,
             Err(error) => {
                 let mut headers = HeaderMap::new();
-                headers.insert(SERVICE_ERROR_CODE, error.code.to_string());
-                headers.insert(SERVICE_ERROR, one_line(&error.error));
+                let code = HeaderName::from_static(SERVICE_ERROR_CODE);
+                set(&mut headers, code, &error.code.to_string());
+                let words = HeaderName::from_static(SERVICE_ERROR);
+                set(&mut headers, words, &one_line(&error.error));
                 let payload = encode(error).unwrap_or_default().to_string();
                 self.answer(reply_to, Some(headers), Bytes::from(payload))
                     .await

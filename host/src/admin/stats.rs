@@ -52,7 +52,7 @@ impl EndpointStats {
     }
 }
 
-/// Joins the lines of a text: headers have no line breaks.
+/// Joins the lines of a text: a header, and a line of figures, has no line breaks.
 pub(super) fn one_line(words: &str) -> String {
     words
         .lines()

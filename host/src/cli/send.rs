@@ -186,6 +186,10 @@ fn print(reply: &Message, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a parsed name and value do not panic and can travel"
+)]
 fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {

@@ -13,7 +13,8 @@ pub struct ConnectionSettings {
     pub servers: Servers,
     /// The times that every server is tried after a connection was lost. `None` is unlimited, 0 is never.
     pub max_reconnect: Option<u32>,
-    /// The wait between two passes over the servers; a little jitter is added.
+    /// The wait between two passes over the servers; a little jitter is added. The first attempt after a connection that
+    /// was up for so long is at once, after a shorter one it waits, too.
     pub reconnect_wait: Duration,
     /// The time that one server has to complete a handshake.
     pub connect_timeout: Duration,

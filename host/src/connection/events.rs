@@ -6,33 +6,27 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Event, ServerError};
 
+use super::client::Signs;
 use super::locked;
 use super::shared::Shared;
 
 /// What can happen to every message is logged this often at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Handles the client's events. The client drops it when it ends, for whatever reason, which no event tells reliably:
-/// their queue is bounded, and what does not fit is lost.
-pub(super) struct Alive {
+/// Handles a client's events. Their queue is bounded, and what does not fit is lost.
+pub(super) struct Events {
     shared: Arc<Shared>,
+    /// What is known of the client besides.
+    signs: Signs,
     slow_consumers: Seldom,
     server_errors: Seldom,
 }
 
-impl Drop for Alive {
-    fn drop(&mut self) {
-        // Otherwise it was an attempt to connect that failed.
-        if self.shared.is_established() && !self.shared.stop.is_cancelled() {
-            self.shared.give_up("the client ended by itself".to_owned());
-        }
-    }
-}
-
-impl Alive {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+impl Events {
+    pub(super) fn new(shared: &Arc<Shared>, signs: Signs) -> Self {
         Self {
             shared: Arc::clone(shared),
+            signs,
             slow_consumers: Seldom::default(),
             server_errors: Seldom::default(),
         }
@@ -61,6 +55,9 @@ impl Alive {
     fn connected(&self) {
         // Permissions may have changed with the connection.
         self.shared.inbox.allowed();
+        if !self.signs.is_current() {
+            return;
+        }
         let again = self.shared.connects() > 1;
         self.shared.connected();
         tracing::info!(target: "wharf::connection", again, "connected to NATS");

@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_nats::{Message, Subject, Subscriber};
-use futures_util::StreamExt;
+use async_nats::{Message, Subject};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
 
 use super::locked;
 use crate::error::Error;
+use crate::random::Token;
 
 /// Requests that may wait at once, over all guests. Well above what they may have in flight.
 const MAX_WAITING: usize = 65_536;
@@ -21,10 +22,11 @@ type Answer = Result<Message, Error>;
 
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// With the dot at the end.
+    /// What all replies' subjects begin with, and the dot at its end.
     prefix: String,
-    next: AtomicU64,
-    waiting: Mutex<HashMap<u64, Waiting>>,
+    /// Who waits, by the last part of the subject. A service sees those of the requests to it: nobody may guess
+    /// another one, or it could answer in the place of others.
+    waiting: Mutex<HashMap<Token, Waiting>>,
     /// The server does not let us subscribe to it.
     refused: AtomicBool,
 }
@@ -39,8 +41,7 @@ struct Waiting {
 impl Inbox {
     pub(super) fn new() -> Self {
         Self {
-            prefix: format!("_INBOX.{}.", nuid::next()),
-            next: AtomicU64::new(0),
+            prefix: format!("_INBOX.{}.", Token::new()),
             waiting: Mutex::default(),
             refused: AtomicBool::new(false),
         }
@@ -52,12 +53,12 @@ impl Inbox {
     }
 
     /// Hands replies on, until the subscription ends.
-    pub(super) async fn serve(&self, mut replies: Subscriber) {
+    pub(super) async fn serve(&self, mut replies: impl Stream<Item = Message> + Unpin) {
         while let Some(message) = replies.next().await {
             let token = message
                 .subject
                 .strip_prefix(&self.prefix)
-                .and_then(|token| token.parse().ok());
+                .and_then(Token::parse);
             if let Some(Waiting { sender, .. }) =
                 token.and_then(|token| locked(&self.waiting).remove(&token))
             {
@@ -75,8 +76,7 @@ impl Inbox {
                 self.subject()
             )));
         }
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
-        self.enter(token, subject.clone()).ok_or_else(|| {
+        self.enter(Token::new(), subject.clone()).ok_or_else(|| {
             Error::Unavailable(format!(
                 "{MAX_WAITING} requests are waiting for a reply already"
             ))
@@ -85,7 +85,7 @@ impl Inbox {
 
     /// A place to wait for a message from us to us. There is always room for it.
     pub(super) fn fence(&self) -> Ticket<'_> {
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let token = Token::new();
         let (sender, receiver) = oneshot::channel();
         let ticket = Ticket {
             inbox: self,
@@ -102,7 +102,7 @@ impl Inbox {
         ticket
     }
 
-    fn enter(&self, token: u64, subject: Subject) -> Option<Ticket<'_>> {
+    fn enter(&self, token: Token, subject: Subject) -> Option<Ticket<'_>> {
         let mut waiting = locked(&self.waiting);
         if waiting.len() >= MAX_WAITING {
             return None;
@@ -170,14 +170,17 @@ fn forbidden_subject(error: &str) -> Option<&str> {
 /// One who waits for a reply. Nothing is left behind when it is dropped.
 pub(super) struct Ticket<'a> {
     inbox: &'a Inbox,
-    token: u64,
+    token: Token,
     receiver: oneshot::Receiver<Answer>,
 }
 
 impl Ticket<'_> {
     /// Where the reply goes.
     pub(super) fn subject(&self) -> Subject {
-        format!("{}{}", self.inbox.prefix, self.token).into()
+        let mut subject = String::with_capacity(self.inbox.prefix.len() + 2 * size_of::<Token>());
+        subject.push_str(&self.inbox.prefix);
+        self.token.push_to(&mut subject);
+        subject.into()
     }
 
     /// The reply, or the server's refusal. `None` when there will be none, because the connection has ended.
@@ -203,6 +206,45 @@ mod tests {
         assert_eq!(locked(&inbox.waiting).len(), 1);
         drop(ticket);
         assert_eq!(locked(&inbox.waiting).len(), 0);
+    }
+
+    fn reply(subject: String) -> Message {
+        Message {
+            subject: subject.into(),
+            reply: None,
+            payload: "a reply".into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_reaches_the_one_whose_token_it_bears_and_forged_ones_reach_nobody() {
+        let inbox = Inbox::new();
+        let mut first = inbox.ticket(&"a".into()).expect("a place");
+        let mut second = inbox.ticket(&"a".into()).expect("a place");
+        // What one who has seen the first one's subject would try.
+        let seen = u128::from_be_bytes(first.token.to_bytes());
+        let mut tried: Vec<_> = (0..1000)
+            .flat_map(|step| [seen.wrapping_add(step), seen.wrapping_sub(step)])
+            .map(|number| {
+                format!(
+                    "{}{}",
+                    inbox.prefix,
+                    Token::from_bytes(number.to_be_bytes())
+                )
+            })
+            .collect();
+        tried.extend((0..1000).map(|number| format!("{}{number}", inbox.prefix)));
+        let tried: Vec<_> = tried.into_iter().map(reply).collect();
+        inbox.serve(futures_util::stream::iter(tried)).await;
+        assert!(matches!(first.answer().await, Some(Ok(_))));
+        assert!(
+            second.receiver.try_recv().is_err(),
+            "the second still waits"
+        );
     }
 
     #[tokio::test]

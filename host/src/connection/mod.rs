@@ -5,16 +5,22 @@
 //! | `plan.rs`, `auth.rs` | settings → options of the client, and the first connect |
 //! | `reconnect.rs` | which server next, after which wait, and when to give up |
 //! | `shared.rs`, `events.rs` | what the connection's thread and its callers share: state, counters, log lines |
+//! | `cause.rs` | why the connection broke, as far as the client lets it be known |
 //! | `thread.rs` | the thread that runs the client, from open to end |
+//! | `client.rs` | the client of now, and how the next one is made when it ends |
 //! | `inbox.rs` | replies to requests, through one subscription |
 //! | `inbound.rs` | a subscription, and how several are stopped without losing a message |
+//! | `lines.rs` | all subscriptions, so that they can move to another client |
 //! | `store.rs` | a publish that a stream acknowledges |
 
 mod auth;
+mod cause;
+mod client;
 mod error;
 mod events;
 mod inbound;
 mod inbox;
+mod lines;
 mod plan;
 mod reconnect;
 mod shared;
@@ -38,7 +44,9 @@ use crate::error::Error;
 use crate::lock::locked;
 use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
 
+use client::{Clients, Held};
 pub use error::{ConnectError, Refusal};
+use inbound::Target;
 pub(crate) use inbound::{Inbound, Stopper};
 use shared::Shared;
 pub use shared::{ConnectionCounters, ConnectionState};
@@ -57,8 +65,7 @@ pub(crate) struct Connection(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    client: async_nats::Client,
-    jetstream: async_nats::jetstream::Context,
+    clients: Arc<Clients>,
     shared: Arc<Shared>,
     thread: Thread,
 }
@@ -71,24 +78,23 @@ impl Connection {
     pub(crate) async fn open(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
         let plan = plan::Plan::new(settings)?;
         let shared = Arc::new(Shared::new());
-        let (thread, opened) = thread::start(plan, &shared).await?;
-        let thread::Opened { client, jetstream } = opened;
+        let (thread, clients) = thread::start(plan, &shared).await?;
         Ok(Self(Arc::new(Inner {
-            client,
-            jetstream,
+            clients,
             shared,
             thread,
         })))
     }
 
-    /// The client itself. Its calls may wait without a limit while there is no server: those here do not.
-    pub(crate) fn client(&self) -> &async_nats::Client {
-        &self.0.client
+    /// The client of now: it may end, and then there is another one, so it is not to be kept for long. Its calls may
+    /// wait without a limit while there is no server: those here do not.
+    pub(crate) fn client(&self) -> async_nats::Client {
+        self.0.clients.current().client.clone()
     }
 
-    /// The one `JetStream` context; its task lives on the connection's thread.
-    pub(crate) fn jetstream(&self) -> &async_nats::jetstream::Context {
-        &self.0.jetstream
+    /// Its one `JetStream` context, not to be kept for long, either; its task lives on the connection's thread.
+    pub(crate) fn jetstream(&self) -> async_nats::jetstream::Context {
+        self.0.clients.current().jetstream.clone()
     }
 
     /// The connection's own thread. Nothing that computes belongs there. When the connection is closed or lost for
@@ -117,7 +123,8 @@ impl Connection {
     ) -> Result<(), Error> {
         check_publish_subject(&subject)?;
         reply.as_ref().map_or(Ok(()), check_publish_subject)?;
-        let client = &self.0.client;
+        let current = self.current().await?;
+        let client = &current.client;
         let message = OutboundMessage {
             subject,
             reply,
@@ -131,7 +138,7 @@ impl Connection {
                     Error::TooLarge(client.max_payload() as u64)
                 }
                 PublishErrorKind::InvalidSubject => Error::Invalid(error.to_string()),
-                PublishErrorKind::Send => self.unavailable(),
+                PublishErrorKind::Send => broken(),
             })
     }
 
@@ -142,23 +149,30 @@ impl Connection {
         queue: Option<String>,
     ) -> Result<Inbound, Error> {
         check_pattern(&subject).map_err(Error::Invalid)?;
-        let client = &self.0.client;
-        let subscribed = match queue {
-            Some(queue) => {
-                check_queue(&queue).map_err(Error::Invalid)?;
-                self.promptly(client.queue_subscribe(subject, queue))
-                    .await?
-            }
-            None => self.promptly(client.subscribe(subject)).await?,
-        };
-        subscribed
-            .map(Inbound::new)
-            .map_err(|error| match error.kind() {
-                SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
-                    Error::Invalid(error.to_string())
+        if let Some(queue) = &queue {
+            check_queue(queue).map_err(Error::Invalid)?;
+        }
+        let target = Target { subject, queue };
+        loop {
+            let current = self.current().await?;
+            match self.promptly(target.subscribe(&current.client)).await? {
+                Ok(subscriber) => {
+                    let lines = &self.0.shared.lines;
+                    let entered = lines.enter(target.clone(), subscriber, current.number);
+                    if let Some(inbound) = entered {
+                        return Ok(inbound);
+                    }
+                    // The client has ended meanwhile: once more, with the next one.
                 }
-                SubscribeErrorKind::Other => self.unavailable(),
-            })
+                Err(error) => match error.kind() {
+                    SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
+                        return Err(Error::Invalid(error.to_string()));
+                    }
+                    SubscribeErrorKind::Other if current.has_ended() => {}
+                    SubscribeErrorKind::Other => return Err(broken()),
+                },
+            }
+        }
     }
 
     /// Publishes a message and waits for the first reply.
@@ -281,6 +295,29 @@ impl Connection {
         fenced
     }
 
+    /// The client of now. Where it has just ended the next one is waited for, but not for ever.
+    async fn current(&self) -> Result<Held<'_>, Error> {
+        let Inner {
+            clients, shared, ..
+        } = &*self.0;
+        if shared.is_over() {
+            return Err(self.unavailable());
+        }
+        let current = clients.current();
+        if !current.has_ended() {
+            return Ok(current);
+        }
+        let mut state = self.state();
+        let living = async {
+            tokio::select! {
+                living = clients.living() => living,
+                _ = state.wait_for(ConnectionState::is_final) => None,
+            }
+        };
+        let living = timeout(QUEUE_WAIT, living).await.ok().flatten();
+        living.ok_or_else(|| self.unavailable())
+    }
+
     /// Waits for room in the client's queue, but not for ever. There nearly always is room: only then a timer is made.
     async fn promptly<T>(&self, command: impl Future<Output = T>) -> Result<T, Error> {
         if self.0.shared.is_over() {
@@ -304,12 +341,17 @@ impl Connection {
                 "the server does not keep up: the connection's queue is full".to_owned()
             }
             ConnectionState::Disconnected => {
-                "there is no connection to NATS, and the queue is full".to_owned()
+                "there is no connection to NATS, and nothing more can be queued".to_owned()
             }
             ConnectionState::Lost(why) => format!("the connection to NATS is lost: {why}"),
             ConnectionState::Closed => "the connection to NATS is closed".to_owned(),
         })
     }
+}
+
+/// A command met the client at its end.
+fn broken() -> Error {
+    Error::Unavailable("the connection to NATS broke at this moment".to_owned())
 }
 
 /// Whether it can be published on. The usual subject is told by a glance at its bytes; words are for the others.

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, Server, ServerAddr};
 
 use super::auth::Login;
+use super::client::Signs;
 use super::error::Refusal;
-use super::reconnect::{Next, Reconnects, shuffle};
+use super::reconnect::{Next, Reconnects, attempt, shuffle, untried};
 use super::shared::Shared;
 use super::{ConnectError, events};
 use crate::config::{ConnectionSettings, Servers, TlsSettings, parse_servers, redact_server};
@@ -24,6 +26,12 @@ pub(super) struct Plan {
     tls_required: bool,
     connect_timeout: Duration,
     reconnects: Arc<Reconnects>,
+}
+
+/// A client that is connected.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) signs: Signs,
 }
 
 impl Plan {
@@ -50,20 +58,21 @@ impl Plan {
     }
 
     /// One pass over the servers, one by one, so that every server's own reason is known when none answers.
-    pub(super) async fn connect(&self, shared: &Arc<Shared>) -> Result<Client, ConnectError> {
+    pub(super) async fn connect(&self, shared: &Arc<Shared>) -> Result<Connected, ConnectError> {
         let mut servers = self.servers.clone();
         if self.randomize {
             shuffle(&mut servers);
         }
         let mut refusals = Vec::new();
         for server in servers {
-            match self.options(shared).connect(&server).await {
-                Ok(client) => {
+            match self.connect_to(&server, shared).await {
+                Ok(connected) => {
                     // Nothing may be awaited before this: the client's first reconnect asks for it.
-                    shared.established(client.statistics());
                     self.reconnects.connected(&server);
-                    self.complete_pool(&client).await;
-                    return Ok(client);
+                    connected.signs.put_in_use();
+                    shared.connected();
+                    self.complete_pool(&connected.client).await;
+                    return Ok(connected);
                 }
                 Err(error) => refusals.push(Refusal {
                     server: server.as_url_str().to_owned(),
@@ -74,23 +83,60 @@ impl Plan {
         Err(ConnectError::Refused(refusals))
     }
 
+    /// Another client, after one has ended: on the same terms as when a connection is lost. `None` when it has been
+    /// given up.
+    pub(super) async fn connect_again(&self, shared: &Arc<Shared>) -> Option<Connected> {
+        let mut pool = self.reconnects.known_after_end();
+        loop {
+            let Next::Try(target) = self.reconnects.next(&pool, shared) else {
+                return None;
+            };
+            let ReconnectToServer { addr, delay } = target;
+            tokio::time::sleep(delay.unwrap_or_default()).await;
+            let error = match self.connect_to(&addr, shared).await {
+                Ok(connected) => {
+                    self.complete_pool(&connected.client).await;
+                    return Some(connected);
+                }
+                Err(error) => error.to_string(),
+            };
+            for server in pool.iter_mut().filter(|server| server.addr == addr) {
+                server.last_error = Some(error.clone());
+            }
+        }
+    }
+
+    /// One attempt.
+    async fn connect_to(
+        &self,
+        server: &ServerAddr,
+        shared: &Arc<Shared>,
+    ) -> Result<Connected, async_nats::ConnectError> {
+        let signs = Signs::default();
+        let client = self.options(shared, &signs).connect(server).await?;
+        shared.counted_by(client.statistics());
+        Ok(Connected { client, signs })
+    }
+
     /// The client knows the one server that answered, and those that it was told of; now the others, too.
     async fn complete_pool(&self, client: &Client) {
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
-        pool.extend(
-            known
-                .into_iter()
-                .map(|server| server.addr)
-                .filter(|addr| !self.servers.contains(addr)),
-        );
+        let earlier = self.reconnects.known();
+        for Server { addr, .. } in known.into_iter().chain(earlier) {
+            if !pool.contains(&addr) {
+                pool.push(addr);
+            }
+        }
+        self.reconnects
+            .knows(pool.iter().cloned().map(untried).collect());
         // It fails only when the client has ended already, which its state says.
         if let Err(error) = client.set_server_pool(pool.as_slice()).await {
             tracing::debug!(target: "wharf::connection", %error, "cannot set the servers");
         }
     }
 
-    fn options(&self, shared: &Arc<Shared>) -> ConnectOptions {
+    fn options(&self, shared: &Arc<Shared>, signs: &Signs) -> ConnectOptions {
         let mut options = self
             .login
             .options()
@@ -105,14 +151,27 @@ impl Plan {
         if let (Some(cert), Some(key)) = (&self.tls.cert, &self.tls.key) {
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
-        let alive = events::Alive::new(shared);
+        let events = events::Events::new(shared, signs.clone());
         options = options.event_callback(move |event| {
-            alive.handle(event);
+            events.handle(event);
             std::future::ready(())
         });
         let (reconnects, shared) = (Arc::clone(&self.reconnects), Arc::clone(shared));
+        let (is_first, ending) = (AtomicBool::new(true), signs.ending());
         options.reconnect_to_server_callback(move |pool, _| {
-            let next = reconnects.next(&pool, &shared);
+            // The client's task owns this callback: it goes when the client does.
+            let _ends_with_the_client = &ending;
+            // It is asked before the first connect, too: of the one server that is tried then.
+            let next = match pool.first() {
+                Some(server) if is_first.swap(false, Ordering::Relaxed) => {
+                    attempt(server.addr.clone(), Duration::ZERO)
+                }
+                _ => {
+                    let next = reconnects.next(&pool, &shared);
+                    reconnects.knows(pool);
+                    next
+                }
+            };
             async move {
                 match next {
                     Next::Try(target) => Some(target),

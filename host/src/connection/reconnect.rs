@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
 
@@ -25,10 +25,14 @@ const REFUSAL_WORDS: [&str; 3] = [
 ];
 
 pub(super) struct Reconnects {
+    /// Passes over the servers in one outage, at most.
     max: Option<u32>,
     wait: Duration,
     randomize: bool,
+    /// The outage now, or the last one.
     outage: Mutex<Outage>,
+    /// The servers, as the client that connected or asked last knew them.
+    pool: Mutex<Vec<Server>>,
 }
 
 /// How far the attempts have come since the connection was lost.
@@ -42,6 +46,10 @@ struct Outage {
     left: VecDeque<ServerAddr>,
     /// What was tried last. If that succeeded, the server that is lost now.
     last: Option<ServerAddr>,
+    /// When that attempt began. If it succeeded, the connection was up from then on. (The client's event that says when
+    /// it was complete may be lost.)
+    began: Option<Instant>,
+    /// How often each server has refused us.
     refusals: HashMap<ServerAddr, u32>,
 }
 
@@ -58,25 +66,58 @@ impl Reconnects {
             wait: settings.reconnect_wait,
             randomize: settings.randomize,
             outage: Mutex::default(),
+            pool: Mutex::default(),
         }
     }
 
     /// The first connect succeeded, with this server.
     pub(super) fn connected(&self, server: &ServerAddr) {
-        locked(&self.outage).last = Some(server.clone());
+        let mut outage = locked(&self.outage);
+        outage.last = Some(server.clone());
+        outage.began = Some(Instant::now());
     }
 
-    /// Called by the client before every attempt, the first connect included.
-    pub(super) fn next(&self, pool: &[Server], shared: &Arc<Shared>) -> Next {
-        let connects = shared.connects();
-        if connects == 0 {
-            // The first connect: the pool is the one server that is tried.
-            return pool.first().map_or(Next::GiveUp, |server| {
-                attempt(server.addr.clone(), Duration::ZERO)
-            });
+    /// The servers, as a client knows them.
+    pub(super) fn knows(&self, pool: Vec<Server>) {
+        *locked(&self.pool) = pool;
+    }
+
+    pub(super) fn known(&self) -> Vec<Server> {
+        locked(&self.pool).clone()
+    }
+
+    /// The servers, for one who makes the next client after one has ended.
+    pub(super) fn known_after_end(&self) -> Vec<Server> {
+        let mut pool = self.known();
+        let last = locked(&self.outage).last.clone();
+        for server in &mut pool {
+            // Of use only if it ended while it looked for a server, which then has to count as an attempt.
+            if Some(&server.addr) == last.as_ref() {
+                server.last_error = Some("the client ended".to_owned());
+            }
         }
+        pool
+    }
+
+    /// Called before every attempt to connect again, by the client, and by one who makes the next client.
+    ///
+    /// The first attempt after a connection is at once, also where it was the only server's: what cut it may have been
+    /// one message. After one that was up for less than `reconnect_wait` it is not: whoever sends such messages all the
+    /// time would otherwise have us reconnect all the time.
+    pub(super) fn next(&self, pool: &[Server], shared: &Arc<Shared>) -> Next {
+        self.next_at(Instant::now(), pool, shared)
+    }
+
+    fn next_at(&self, now: Instant, pool: &[Server], shared: &Arc<Shared>) -> Next {
+        let connects = shared.connects();
         let mut outage = locked(&self.outage);
-        if outage.connects != connects {
+        let is_first = outage.connects != connects;
+        let mut was_short = false;
+        if is_first {
+            let up_for = outage
+                .began
+                .map(|began| now.saturating_duration_since(began));
+            was_short = up_for.is_some_and(|up_for| up_for < self.wait);
             let last = outage.last.take();
             *outage = Outage {
                 connects,
@@ -99,13 +140,16 @@ impl Reconnects {
         let Some(server) = outage.left.pop_front() else {
             return Next::GiveUp;
         };
-        outage.last = Some(server.clone());
-        // Other servers are tried at once; the wait is before the last one of a pass.
-        let wait = if outage.left.is_empty() {
+        // Other servers are tried at once; the wait is before the last one of a pass, which has failed before.
+        let is_last = outage.left.is_empty();
+        let waits = if is_first { was_short } else { is_last };
+        let wait = if waits {
             jittered(self.wait)
         } else {
             Duration::ZERO
         };
+        outage.last = Some(server.clone());
+        outage.began = Some(now + wait);
         tracing::info!(
             target: "wharf::connection",
             server = server.as_url_str(), pass = outage.passes, ?wait, "trying to reconnect"
@@ -166,7 +210,18 @@ fn last_error(server: &Server) -> &str {
         .unwrap_or("its name does not resolve")
 }
 
-fn attempt(addr: ServerAddr, wait: Duration) -> Next {
+/// A server that nothing is known of yet.
+pub(super) fn untried(addr: ServerAddr) -> Server {
+    Server {
+        addr,
+        failed_attempts: 0,
+        did_connect: false,
+        is_discovered: false,
+        last_error: None,
+    }
+}
+
+pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> Next {
     Next::Try(ReconnectToServer {
         addr,
         delay: Some(wait),
@@ -192,144 +247,4 @@ fn random() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::Ordering;
-
-    use async_nats::Statistics;
-
-    use super::*;
-    use crate::connection::ConnectionState;
-
-    const WAIT: Duration = Duration::from_secs(1);
-
-    /// A connection to the first of these servers, and what its client would tell of them.
-    struct Scene {
-        reconnects: Reconnects,
-        shared: Arc<Shared>,
-        statistics: Arc<Statistics>,
-        pool: Vec<Server>,
-    }
-
-    impl Scene {
-        fn new(servers: &[&str], max_reconnect: Option<u32>) -> Self {
-            let settings = ConnectionSettings {
-                max_reconnect,
-                reconnect_wait: WAIT,
-                randomize: false,
-                ..ConnectionSettings::default()
-            };
-            let server = |name: &&str| Server {
-                addr: name.parse().expect("an address"),
-                failed_attempts: 0,
-                did_connect: false,
-                is_discovered: false,
-                last_error: None,
-            };
-            let pool: Vec<_> = servers.iter().map(server).collect();
-            let scene = Self {
-                reconnects: Reconnects::new(&settings),
-                shared: Arc::new(Shared::new()),
-                statistics: Arc::default(),
-                pool,
-            };
-            scene.shared.established(Arc::clone(&scene.statistics));
-            scene.reconnects.connected(&scene.pool[0].addr);
-            scene.succeed();
-            scene
-        }
-
-        fn succeed(&self) {
-            self.statistics.connects.add(1, Ordering::Relaxed);
-        }
-
-        /// The host of the next server, and whether there is a wait before it.
-        fn next(&self) -> Option<(String, bool)> {
-            match self.reconnects.next(&self.pool, &self.shared) {
-                Next::Try(ReconnectToServer { addr, delay }) => {
-                    let delay = delay.expect("a delay");
-                    assert!(
-                        delay.is_zero() || (WAIT..=WAIT.mul_f64(1.1)).contains(&delay),
-                        "{delay:?}"
-                    );
-                    Some((addr.host().to_owned(), !delay.is_zero()))
-                }
-                Next::GiveUp => None,
-            }
-        }
-
-        fn lost(&self) -> Option<String> {
-            match &*self.shared.state().borrow() {
-                ConnectionState::Lost(why) => Some(why.clone()),
-                _ => None,
-            }
-        }
-    }
-
-    fn at_once(host: &str) -> Option<(String, bool)> {
-        Some((host.to_owned(), false))
-    }
-
-    fn waited(host: &str) -> Option<(String, bool)> {
-        Some((host.to_owned(), true))
-    }
-
-    #[test]
-    fn the_others_are_tried_at_once_and_the_one_that_failed_after_the_wait() {
-        let scene = Scene::new(&["a", "b", "c"], Some(2));
-        let tried: Vec<_> = std::iter::from_fn(|| scene.next()).collect();
-        let pass = [at_once("b"), at_once("c"), waited("a")];
-        assert_eq!(
-            tried.into_iter().map(Some).collect::<Vec<_>>(),
-            [pass.clone(), pass].concat()
-        );
-        let why = scene.lost().expect("it is lost");
-        assert!(why.contains("2 tries") && why.contains("nats://b"), "{why}");
-    }
-
-    #[test]
-    fn tries_are_counted_anew_after_a_success() {
-        let scene = Scene::new(&["a"], Some(2));
-        for _ in 0..5 {
-            assert_eq!([scene.next(), scene.next()], [waited("a"), waited("a")]);
-            scene.succeed();
-        }
-        assert_eq!(scene.lost(), None);
-        assert_eq!(
-            [scene.next(), scene.next(), scene.next()],
-            [waited("a"), waited("a"), None]
-        );
-        assert_eq!(scene.shared.disconnects(), 6);
-    }
-
-    #[test]
-    fn without_a_limit_it_goes_on_and_with_zero_it_does_not_begin() {
-        let scene = Scene::new(&["a"], None);
-        assert!((0..1000).all(|_| scene.next().is_some()));
-        let scene = Scene::new(&["a"], Some(0));
-        assert_eq!(scene.next(), None);
-        assert_eq!(
-            scene.lost().as_deref(),
-            Some("it broke, and max_reconnect is 0")
-        );
-    }
-
-    #[test]
-    fn a_server_that_refuses_us_twice_in_one_outage_is_one_too_many() {
-        let mut scene = Scene::new(&["a", "b"], None);
-        scene.pool[0].last_error =
-            Some("authorization violation: nats: authorization violation".into());
-        // An outage with one refusal, then another.
-        assert_eq!(
-            [scene.next(), scene.next(), scene.next()],
-            [at_once("b"), waited("a"), at_once("b")]
-        );
-        scene.succeed();
-        assert_eq!([scene.next(), scene.next()], [at_once("a"), waited("b")]);
-        assert_eq!([scene.next(), scene.next()], [at_once("a"), None]);
-        assert!(
-            scene
-                .lost()
-                .is_some_and(|why| why.contains("nats://a does not let us in any more"))
-        );
-    }
-}
+mod tests;

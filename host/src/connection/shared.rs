@@ -1,13 +1,16 @@
 //! What the connection's thread and its callers share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use async_nats::Statistics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::cause;
 use super::inbox::Inbox;
+use super::lines::Lines;
+use super::locked;
 
 /// Whether there is a server, and whether there can be one again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +62,38 @@ pub(super) struct Shared {
     /// The state is final. Apart from it, for a look that costs nothing.
     over: AtomicBool,
     pub(super) inbox: Inbox,
+    pub(super) lines: Arc<Lines>,
     /// Tells the thread to end.
     pub(super) stop: CancellationToken,
-    statistics: OnceLock<Arc<Statistics>>,
+    traffic: Mutex<Traffic>,
     disconnects: AtomicU64,
     pub(super) slow_consumers: AtomicU64,
     pub(super) server_errors: AtomicU64,
     pub(super) lame_ducks: AtomicU64,
+}
+
+/// What clients count.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// Of those that have ended.
+    earlier: ConnectionCounters,
+    /// Of the client of now.
+    current: Arc<Statistics>,
+}
+
+impl Traffic {
+    /// Of all clients. What clients do not count is left at 0.
+    fn sum(&self) -> ConnectionCounters {
+        let Self { earlier, current } = self;
+        ConnectionCounters {
+            connects: earlier.connects + current.connects.load(Ordering::Relaxed),
+            messages_in: earlier.messages_in + current.in_messages.load(Ordering::Relaxed),
+            bytes_in: earlier.bytes_in + current.in_bytes.load(Ordering::Relaxed),
+            messages_out: earlier.messages_out + current.out_messages.load(Ordering::Relaxed),
+            bytes_out: earlier.bytes_out + current.out_bytes.load(Ordering::Relaxed),
+            ..ConnectionCounters::default()
+        }
+    }
 }
 
 impl Shared {
@@ -74,8 +102,9 @@ impl Shared {
             state: watch::Sender::new(ConnectionState::Disconnected),
             over: AtomicBool::new(false),
             inbox: Inbox::new(),
+            lines: Arc::default(),
             stop: CancellationToken::new(),
-            statistics: OnceLock::new(),
+            traffic: Mutex::default(),
             disconnects: AtomicU64::new(0),
             slow_consumers: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
@@ -92,22 +121,19 @@ impl Shared {
         self.transition(ConnectionState::Connected)
     }
 
-    /// The client is connected for the first time.
-    pub(super) fn established(&self, statistics: Arc<Statistics>) {
-        // Once a connection: there is nothing to replace.
-        let _ = self.statistics.set(statistics);
-        self.connected();
-    }
-
-    pub(super) fn is_established(&self) -> bool {
-        self.statistics.get().is_some()
+    /// There is a client, which counts here from now on.
+    pub(super) fn counted_by(&self, statistics: Arc<Statistics>) {
+        let traffic = &mut *locked(&self.traffic);
+        traffic.earlier = traffic.sum();
+        traffic.current = statistics;
     }
 
     /// There is no server any more.
     pub(super) fn disconnected(&self) {
         self.disconnects.fetch_add(1, Ordering::AcqRel);
         self.transition(ConnectionState::Disconnected);
-        tracing::warn!(target: "wharf::connection", "the connection to NATS broke");
+        let cause = cause::take();
+        tracing::warn!(target: "wharf::connection", cause, "the connection to NATS broke");
     }
 
     /// There will not be a server again: the thread ends.
@@ -122,6 +148,7 @@ impl Shared {
     pub(super) fn ended(&self) {
         self.transition(ConnectionState::Closed);
         self.inbox.abandon();
+        self.lines.close();
     }
 
     /// Lost for good, or closed. The client may take commands a moment longer, and drops them.
@@ -131,9 +158,7 @@ impl Shared {
 
     /// Connects that succeeded. 0 until the first one is complete.
     pub(super) fn connects(&self) -> u64 {
-        self.statistics
-            .get()
-            .map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed))
+        locked(&self.traffic).sum().connects
     }
 
     pub(super) fn disconnects(&self) -> u64 {
@@ -141,17 +166,12 @@ impl Shared {
     }
 
     pub(super) fn counters(&self) -> ConnectionCounters {
-        let of = |pick: fn(&Statistics) -> u64| self.statistics.get().map_or(0, |all| pick(all));
         ConnectionCounters {
-            connects: self.connects(),
             disconnects: self.disconnects(),
             slow_consumers: self.slow_consumers.load(Ordering::Relaxed),
             server_errors: self.server_errors.load(Ordering::Relaxed),
             lame_ducks: self.lame_ducks.load(Ordering::Relaxed),
-            messages_in: of(|all| all.in_messages.load(Ordering::Relaxed)),
-            bytes_in: of(|all| all.in_bytes.load(Ordering::Relaxed)),
-            messages_out: of(|all| all.out_messages.load(Ordering::Relaxed)),
-            bytes_out: of(|all| all.out_bytes.load(Ordering::Relaxed)),
+            ..locked(&self.traffic).sum()
         }
     }
 

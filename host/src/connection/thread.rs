@@ -4,15 +4,15 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use async_nats::Client;
-use async_nats::jetstream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::client::Clients;
+use super::inbound::{Inbound, Target};
 use super::plan::Plan;
 use super::shared::Shared;
-use super::{ConnectError, locked};
+use super::{ConnectError, cause, locked};
 use crate::error::Error;
 
 /// The way to the thread. Dropping it ends the thread.
@@ -24,19 +24,13 @@ pub(super) struct Thread {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the thread hands out once it is connected.
-pub(super) struct Opened {
-    pub(super) client: Client,
-    pub(super) jetstream: jetstream::Context,
-}
-
-type Outcome = Result<(Opened, Handle), ConnectError>;
+type Outcome = Result<(Arc<Clients>, Handle), ConnectError>;
 
 /// Starts the thread and waits for its first connect.
 pub(super) async fn start(
     plan: Plan,
     shared: &Arc<Shared>,
-) -> Result<(Thread, Opened), ConnectError> {
+) -> Result<(Thread, Arc<Clients>), ConnectError> {
     let (sender, receiver) = oneshot::channel();
     let ended = CancellationToken::new();
     let thread = std::thread::Builder::new()
@@ -50,7 +44,7 @@ pub(super) async fn start(
         })
         .map_err(ConnectError::Thread)?;
     let died = |_| ConnectError::Thread(io::Error::other("it ended without an answer"));
-    let (opened, runtime) = receiver.await.map_err(died)??;
+    let (clients, runtime) = receiver.await.map_err(died)??;
     let stop = shared.stop.clone();
     Ok((
         Thread {
@@ -59,7 +53,7 @@ pub(super) async fn start(
             ended,
             thread: Mutex::new(Some(thread)),
         },
-        opened,
+        clients,
     ))
 }
 
@@ -87,6 +81,8 @@ impl Drop for Thread {
 }
 
 fn run(plan: &Plan, shared: &Arc<Shared>, sender: oneshot::Sender<Outcome>) {
+    let _ended = Ended(shared);
+    let _watched = cause::watch_this_thread();
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             runtime.block_on(serve(plan, shared, sender));
@@ -96,7 +92,18 @@ fn run(plan: &Plan, shared: &Arc<Shared>, sender: oneshot::Sender<Outcome>) {
         // Nobody listens any more if that cannot be delivered.
         Err(error) => drop(sender.send(Err(ConnectError::Thread(error)))),
     }
-    shared.ended();
+}
+
+/// Tells that the thread has ended, however it does.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.give_up("its thread panicked".to_owned());
+        }
+        self.0.ended();
+    }
 }
 
 async fn serve(plan: &Plan, shared: &Arc<Shared>, mut sender: oneshot::Sender<Outcome>) {
@@ -105,30 +112,35 @@ async fn serve(plan: &Plan, shared: &Arc<Shared>, mut sender: oneshot::Sender<Ou
         // Whoever wanted the connection has gone.
         () = sender.closed() => return,
     };
-    let (opened, replies) = match opened {
-        Ok((opened, replies)) => (Ok((opened, Handle::current())), Some(replies)),
-        Err(error) => (Err(error), None),
+    let (clients, replies) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return drop(sender.send(Err(error))),
     };
-    let (Ok(()), Some(replies)) = (sender.send(opened), replies) else {
+    if sender
+        .send(Ok((Arc::clone(&clients), Handle::current())))
+        .is_err()
+    {
         return;
-    };
+    }
     tokio::select! {
         () = shared.stop.cancelled() => {}
-        () = shared.inbox.serve(replies) => shared.give_up("the client ended by itself".to_owned()),
+        () = clients.keep(plan, shared) => {}
+        () = shared.inbox.serve(replies) => {}
     }
 }
 
-async fn open(
-    plan: &Plan,
-    shared: &Arc<Shared>,
-) -> Result<(Opened, async_nats::Subscriber), ConnectError> {
-    let client = plan.connect(shared).await?;
-    let ended = |error| ConnectError::Thread(io::Error::other(error));
-    let replies = client
-        .subscribe(shared.inbox.subject())
-        .await
-        .map_err(ended)?;
-    // Made here because it starts a task, which then belongs to this thread.
-    let jetstream = jetstream::new(client.clone());
-    Ok((Opened { client, jetstream }, replies))
+async fn open(plan: &Plan, shared: &Arc<Shared>) -> Result<(Arc<Clients>, Inbound), ConnectError> {
+    let clients = Arc::new(Clients::new(plan.connect(shared).await?));
+    let target = Target {
+        subject: shared.inbox.subject(),
+        queue: None,
+    };
+    let current = clients.current();
+    let ended = || ConnectError::Thread(io::Error::other("the client ended at once"));
+    let subscriber = target.subscribe(&current.client).await;
+    let replies = subscriber
+        .ok()
+        .and_then(|subscriber| shared.lines.enter(target, subscriber, current.number))
+        .ok_or_else(ended)?;
+    Ok((clients, replies))
 }

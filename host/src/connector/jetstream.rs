@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Connector, typed};
 use crate::connection::StoreAck;
 use crate::error::Error;
+use crate::headers::{self, set, set_checked};
 use crate::protocol::ttl::ttl_seconds;
-
-/// How long a message lives: whole seconds.
-const NATS_TTL: &str = "Nats-TTL";
 
 /// What a stream is asked to mind when it stores a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,19 +28,14 @@ impl StoreOptions {
     /// Adds the headers that say so.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) -> Result<(), Error> {
         if let Some(id) = &self.message_id {
-            let id: HeaderValue = id
-                .parse()
-                .map_err(|_| Error::Invalid("a message id is one line of text".into()))?;
-            headers.insert(NATS_MESSAGE_ID, id);
+            set_checked(headers, NATS_MESSAGE_ID, id, "the message id")?;
         }
         if let Some(sequence) = self.expected_last_subject_sequence {
-            headers.insert(
-                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-                HeaderValue::from(sequence),
-            );
+            let name = NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+            set(headers, name, &sequence.to_string());
         }
         if let Some(ttl) = self.ttl {
-            headers.insert(NATS_TTL, HeaderValue::from(ttl_seconds(ttl)));
+            set(headers, NATS_MESSAGE_TTL, &ttl_seconds(ttl).to_string());
         }
         Ok(())
     }
@@ -95,6 +88,7 @@ impl Connector {
         options: &StoreOptions,
     ) -> Result<StoreAck, Error> {
         let mut headers = headers.unwrap_or_default();
+        headers::check(&headers)?;
         options.apply(&mut headers)?;
         let headers = Some(headers).filter(|headers| !headers.is_empty());
         let subject = self.on_wire(subject);

@@ -76,6 +76,10 @@ struct Shared {
 impl Connector {
     /// Connects to NATS.
     ///
+    /// The client library panics at some messages that no client should send. The connection outlives that, but not in a
+    /// program that is compiled with `panic = "abort"`: whoever may publish to it can end it. For the panic's words there
+    /// is a panic hook, which passes on all that does not come from the client.
+    ///
     /// # Errors
     /// When a setting cannot be used, or no server lets us in: says for every server why.
     ///
@@ -198,17 +202,21 @@ impl Connector {
 
     /// The client underneath, for what is not offered here. Its calls may wait without a limit while there is no server.
     ///
+    /// It ends when a message arrives that it cannot read so badly that it panics. The connector has another one then,
+    /// and its own subscriptions and requests go on; those made with this client end, and what it is told is not sent.
+    /// [`Connector::state`] tells by `Disconnected`, then `Connected`, when to ask for it anew.
+    ///
     /// ```no_run
     /// # fn example(connector: &wharf::Connector) {
     /// println!("connected to {}", connector.client().server_info().server_name);
     /// # }
     /// ```
     #[must_use]
-    pub fn client(&self) -> &async_nats::Client {
+    pub fn client(&self) -> async_nats::Client {
         self.shared.connection.client()
     }
 
-    /// The `JetStream` context underneath, for what is not offered here.
+    /// The `JetStream` context underneath, for what is not offered here. It ends with [`Connector::client`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), async_nats::Error> {
@@ -218,7 +226,7 @@ impl Connector {
     /// ```
     #[must_use]
     pub fn jetstream(&self) -> async_nats::jetstream::Context {
-        self.shared.connection.jetstream().clone()
+        self.shared.connection.jetstream()
     }
 
     /// Whether there is a server, and whether there can be one again; also to wait for a change.

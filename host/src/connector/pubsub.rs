@@ -15,6 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{Connector, typed};
 use crate::connection::{Inbound, Stopper};
 use crate::error::Error;
+use crate::headers;
 use crate::lock::locked;
 use crate::protocol::service_error::ServiceError;
 
@@ -61,7 +62,7 @@ impl Connector {
     /// Publishes a message with headers or a subject to reply to, which gets no prefix.
     ///
     /// # Errors
-    /// As [`Connector::publish`].
+    /// `Invalid` for a header that cannot travel, and as [`Connector::publish`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
@@ -83,6 +84,7 @@ impl Connector {
             headers,
             payload,
         } = message;
+        headers.as_ref().map_or(Ok(()), headers::check)?;
         self.shared
             .connection
             .publish(self.on_wire(&subject), reply, headers, payload)

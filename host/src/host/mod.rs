@@ -208,7 +208,7 @@ impl Host {
         let (guests, connection) = (Arc::clone(guests), connection.clone());
         ComponentChanges::new(
             move || guests.objects(),
-            move || connection.jetstream().clone(),
+            move || connection.jetstream(),
             runtime,
         )
     }
@@ -222,6 +222,10 @@ impl Host {
         T: Send + 'static,
         F: Future<Output = Result<T, ChangeError>> + Send + 'static,
     {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "awaited below; it must go on without us"
+        )]
         let changing = self
             .handles
             .runtime

@@ -182,15 +182,18 @@ impl Running {
         let guests = Arc::new(RunningGuests::new(context));
         readiness.watch(&connection, &guests);
         let http_address = http.as_ref().map(Http::address);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Running` owns it, and aborts it"
+        )]
+        let judging = Handle::current().spawn(Arc::clone(&guests).judge_canaries());
         let mut running = Self {
             http,
             server,
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             service: None,
-            judge: AbortOnDropHandle::new(
-                Handle::current().spawn(Arc::clone(&guests).judge_canaries()),
-            ),
+            judge: AbortOnDropHandle::new(judging),
             drain_timeout: settings.drain_timeout,
             exporter,
         };

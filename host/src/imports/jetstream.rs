@@ -7,7 +7,7 @@ use async_nats::header::{
 use super::bindings::jetstream::{Ack, Host, PublishOptions};
 use super::bindings::types;
 use super::{Answer, Ctx, CtxView, OPERATION_TIMEOUT};
-use crate::headers::{MAX_HEADER_BYTES, to_wire};
+use crate::headers::{MAX_HEADER_BYTES, set, set_checked, to_wire};
 use crate::policy::Action;
 use crate::trace::TraceHeaders;
 
@@ -59,15 +59,16 @@ fn orders(
 ) -> Result<Option<HeaderMap>, types::Error> {
     let mut headers = to_wire(options.headers, trace)?.unwrap_or_default();
     if let Some(id) = options.message_id {
-        if id.is_empty() || id.len() > MAX_MESSAGE_ID_BYTES || id.contains(['\r', '\n']) {
+        if id.is_empty() || id.len() > MAX_MESSAGE_ID_BYTES {
             return Err(types::Error::Invalid(format!(
-                "a message id has 1 to {MAX_MESSAGE_ID_BYTES} bytes and no line breaks"
+                "a message id has 1 to {MAX_MESSAGE_ID_BYTES} bytes"
             )));
         }
-        headers.insert(NATS_MESSAGE_ID, id);
+        set_checked(&mut headers, NATS_MESSAGE_ID, &id, "the message id")?;
     }
     if let Some(sequence) = options.expected_last_subject_sequence {
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+        let name = NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+        set(&mut headers, name, &sequence.to_string());
     }
     if let Some(ms) = options.ttl_ms {
         // The server counts whole seconds and refuses less than one: never shorter than asked for.
@@ -76,7 +77,8 @@ fn orders(
                 "a time to live is at least 1000 ms, not {ms}"
             )));
         }
-        headers.insert(NATS_MESSAGE_TTL, format!("{}s", ms.div_ceil(1000)));
+        let seconds = format!("{}s", ms.div_ceil(1000));
+        set(&mut headers, NATS_MESSAGE_TTL, &seconds);
     }
     Ok((!headers.is_empty()).then_some(headers))
 }

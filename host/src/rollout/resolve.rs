@@ -204,7 +204,7 @@ async fn resolve_one(
         return Ok(Found::Compiled(component.clone()));
     }
     Ok(
-        match fetch(host.connection.jetstream(), source, known).await? {
+        match fetch(&host.connection.jetstream(), source, known).await? {
             Fetched::Known(digest) => Found::Known(digest),
             Fetched::New(digest, bytes) => {
                 let engine = &host.engine;

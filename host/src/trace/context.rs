@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use async_nats::HeaderMap;
-use async_nats::header::HeaderValue;
+use async_nats::header::{HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+use crate::headers;
 
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
@@ -25,16 +27,18 @@ impl TraceHeaders {
         let parent = format!("00-{trace}-{span}-{:02x}", context.trace_flags());
         let state = context.trace_state().header();
         Self {
-            parent: parent.as_str().into(),
-            state: (!state.is_empty()).then(|| state.as_str().into()),
+            // Digits and dashes are a value.
+            parent: parent.parse().unwrap_or_default(),
+            state: state.parse().ok().filter(|_| !state.is_empty()),
         }
     }
 
     /// Adds them to a message's headers, which have none of these names.
     pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        headers.insert(PARENT, self.parent.clone());
-        if let Some(state) = &self.state {
-            headers.insert(STATE, state.clone());
+        let parent = self.parent.clone();
+        headers::insert(headers, HeaderName::from_static(PARENT), parent);
+        if let Some(state) = self.state.clone() {
+            headers::insert(headers, HeaderName::from_static(STATE), state);
         }
     }
 }
@@ -106,11 +110,11 @@ mod tests {
     const PARENT_TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn of(headers: &[(&str, &str)]) -> Option<SpanContext> {
-        let mut map = HeaderMap::new();
-        headers
+        let owned = headers
             .iter()
-            .for_each(|(name, value)| map.append(*name, *value));
-        remote_parent(&map)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let map = headers::to_wire(owned.collect(), None).expect("headers");
+        remote_parent(&map?)
     }
 
     fn written(context: &SpanContext) -> HeaderMap {

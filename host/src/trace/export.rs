@@ -64,6 +64,10 @@ impl Exporter {
         exporter.set_resource(&resource.build());
         let (spans, queue) = mpsc::channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Exporter` keeps it and awaits it"
+        )]
         let task = tokio::spawn(export(queue, exporter, Arc::clone(&dropped)));
         Ok(Self {
             spans,

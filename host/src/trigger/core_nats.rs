@@ -261,6 +261,10 @@ impl Subscriptions {
             Admission::Gated(gate) => (Some(gate), false),
             Admission::Immediate => (None, true),
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Subscription` keeps it, `forwarded` awaits it"
+        )]
         let forwarder = connection.runtime().spawn(forwarder.run(inbound, gate));
         let subscription = Subscription {
             stopper,

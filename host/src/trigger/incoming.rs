@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::headers::{from_wire, to_wire};
+use crate::headers::{clean, from_wire, to_wire};
 use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply};
 use crate::metrics::GuestCounters;
 use crate::protocol::reserved::takes_orders;
@@ -164,7 +164,7 @@ impl Unsettled {
 fn service_error(failure: &Failure) -> Reply {
     let words = match failure.kind {
         // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
-        FailureKind::Retry(_) | FailureKind::Reject => failure.reason.clone(),
+        FailureKind::Retry(_) | FailureKind::Reject => clean(&failure.reason),
         FailureKind::Trap => "the handler failed".to_owned(),
         FailureKind::Timeout => "the handler took too long".to_owned(),
         FailureKind::NotStarted => "the handler cannot run now".to_owned(),

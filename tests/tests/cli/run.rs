@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use futures_util::StreamExt;
 use rustix::process::Signal;
+use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
 use wharf_tests::{TestServer, soon};
 
 use crate::command::{Place, Running, target};
@@ -115,6 +116,49 @@ async fn log_lines_are_json_where_a_machine_reads_them() {
         let json: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(json["message"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn why_the_connection_broke_is_logged_once() {
+    let server = TestServer::start("").await.unwrap();
+    let place = Place::new();
+    let wait = ("NATS_RECONNECT_WAIT", "10ms");
+    let arguments = [
+        "run",
+        &echo(),
+        "--subscribe",
+        "echo",
+        "--server",
+        &server.url(),
+    ];
+    let mut command = place.command(&arguments);
+    command.env(wait.0, wait.1);
+    let mut host = Running::start(command);
+    host.says("ready: 1 guest").await;
+    let mut raw = Raw::connect(&server).await.unwrap();
+    for headers in [LONE_CR, SPACE_IN_NAME, b"NATS/1.0\r\nN: J\xfc\r\n\r\n"] {
+        raw.publish("echo", "", headers, b"x").await.unwrap();
+        host.says("the connection to NATS broke").await;
+        host.says("connected to NATS").await;
+        let client = server.client().await.unwrap();
+        soon("an answer", async {
+            while client.request("echo", "x".into()).await.is_err() {}
+        })
+        .await
+        .unwrap();
+    }
+    host.signal(Signal::TERM);
+    let (code, said) = host.ends().await;
+    assert_eq!(code, Some(0), "{said}");
+    for (times, words) in [
+        (3, "the connection to NATS broke"),
+        (1, "the client panicked"),
+        (1, "invalid header value"),
+        (1, "ParseHeaderNameError"),
+        (1, "header isn't valid utf-8"),
+    ] {
+        assert_eq!(said.matches(words).count(), times, "{words:?} in:\n{said}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! The connection, through the connector for Rust callers, against real servers.
 
+mod another_client;
 mod auth;
 mod drain;
 mod jetstream;
+mod malformed;
 mod own_server;
 mod pubsub;
 mod recovery;

@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::message::OutboundMessage;
 use futures_util::StreamExt;
 use wharf::config::{Auth, ConnectionSettings, Secret, Serializer};
-use wharf::{Connector, Error};
+use wharf::{Connector, Error, StoreOptions};
 use wharf_tests::{TestServer, soon, until};
 
 #[tokio::test]
@@ -144,6 +144,49 @@ async fn headers_and_bytes_travel_as_they_are() -> Result<()> {
         (payload, Some(headers))
     );
     assert_eq!(message.reply.as_deref(), Some("answers"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_callers_header_that_cannot_travel_is_refused() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let connector = Connector::connect(server.settings()).await?;
+    let mut messages = connector.subscribe_raw("a", None).await?;
+    let message = |headers: &str| -> Result<OutboundMessage> {
+        // The library checks values where they are made in code, not where they are read.
+        let headers: HeaderMap = serde_json::from_str(headers)?;
+        Ok(OutboundMessage {
+            subject: "a".into(),
+            reply: None,
+            headers: Some(headers),
+            payload: "x".into(),
+        })
+    };
+    for headers in [
+        r#"{"A":["a\rb"]}"#,
+        r#"{"A":["a\nB: c"]}"#,
+        r#"{"A":["b","a\u0000"]}"#,
+        r#"{"":["b"]}"#,
+    ] {
+        let refused = connector.publish_message(message(headers)?).await;
+        assert!(
+            matches!(&refused, Err(Error::Invalid(_))),
+            "{headers}: {refused:?}"
+        );
+        let OutboundMessage { headers, .. } = message(headers)?;
+        let refused = connector
+            .publish_stored_raw("a", headers, "x", &StoreOptions::default())
+            .await;
+        assert!(matches!(&refused, Err(Error::Invalid(_))), "{refused:?}");
+    }
+    let good = message(r#"{"A":["b","ü"]}"#)?;
+    let headers = good.headers.clone();
+    connector.publish_message(good).await?;
+    let arrived = soon("a message", messages.next())
+        .await?
+        .context("a message")?;
+    assert_eq!(arrived.headers, headers);
+    assert_eq!(connector.counters().disconnects, 0);
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use super::backoff::{FIRST_PAUSE, backoff};
 use super::{key, stored};
 use crate::error::Error;
 use crate::protocol::ack::ack_position;
+use crate::random::Token;
 
 /// Well below what a subscription holds before it drops messages.
 const PAGE: u64 = 4096;
@@ -88,7 +89,7 @@ impl Listing {
     }
 
     async fn read_messages(&mut self, api: &Api, consumer: &str) -> Result<(), Error> {
-        let inbox = api.connection.client().new_inbox();
+        let inbox = format!("_INBOX.{}", Token::new());
         let deadline = Instant::now() + TIME_ALLOWED;
         api.ready(deadline).await?;
         let mut messages = api

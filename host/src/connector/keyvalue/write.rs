@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL};
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use super::backoff::{FIRST_PAUSE, backoff};
@@ -11,6 +11,7 @@ use super::decide::{Decision, WriteOptions};
 use super::handle::BucketHandle;
 use super::stored::{EXPIRES, KV_OPERATION, Stored};
 use crate::error::Error;
+use crate::headers::set;
 use crate::protocol::ttl;
 
 impl BucketHandle {
@@ -144,16 +145,18 @@ impl WriteOptions {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(revision) = self.expected {
-            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string());
+            let name = NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+            set(&mut headers, name, &revision.to_string());
         }
         if let Some(seconds) = self.ttl_seconds {
-            headers.insert(NATS_MESSAGE_TTL, seconds.to_string());
+            set(&mut headers, NATS_MESSAGE_TTL, &seconds.to_string());
         }
         if let Some(nanos) = self.expires {
-            headers.insert(EXPIRES, nanos.to_string());
+            let name = HeaderName::from_static(EXPIRES);
+            set(&mut headers, name, &nanos.to_string());
         }
         if self.delete {
-            headers.insert(KV_OPERATION, "DEL");
+            set(&mut headers, HeaderName::from_static(KV_OPERATION), "DEL");
         }
         headers
     }
