@@ -14,7 +14,7 @@ use wharf_tests::soon;
 async fn host() -> Result<(Probe, Raw)> {
     let mut probe = Probe::start(|config, settings, _| {
         config.nats.reconnect_wait = Duration::from_millis(5);
-        config.host.admin = true;
+        config.admin.enabled = true;
         config.host.name = Some("here".to_owned());
         settings.may_subscribe = vec!["own".into()];
         settings.request = vec!["slow".into()];
