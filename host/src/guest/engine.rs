@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,11 +33,19 @@ const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// network waits for about as long, times the guests that compute for each thread.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How often it is looked at while no guest runs. A host with nothing to do would spend 2 % of a core on shorter ticks.
+const IDLE_TICK: Duration = Duration::from_millis(10);
+
+/// So many ticks in which no guest ran are enough to take the next ones to be idle.
+const MAX_QUIET_TICKS: u32 = 100;
+
 /// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
 pub(crate) struct Engine {
     pub(super) engine: wasmtime::Engine,
     /// What every guest may import, but for what it gets in the shape in which it imports it.
     linker: Linker<State>,
+    /// Tells the ticker that guests run.
+    pub(super) activity: Activity,
     _ticker: Ticker,
 }
 
@@ -53,10 +63,12 @@ impl Engine {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
         imports::add_to_linker(&mut linker, State::imports)?;
-        let ticker = Ticker::start(engine.clone())?;
+        let activity = Activity::default();
+        let ticker = Ticker::start(engine.clone(), activity.clone())?;
         Ok(Self {
             engine,
             linker,
+            activity,
             _ticker: ticker,
         })
     }
@@ -157,6 +169,45 @@ fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
     Ok(directory)
 }
 
+/// Whether a guest has run since the last tick.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Activity(Arc<AtomicBool>);
+
+impl Activity {
+    /// A guest runs. Only the first one writes, so that threads do not take the flag from one another at every call.
+    pub(super) fn note(&self) {
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The time between ticks.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Ticks since a guest ran.
+    quiet_ticks: u32,
+}
+
+impl Pace {
+    /// The time until the next tick, given whether a guest has run since the last one.
+    fn next(&mut self, is_active: bool) -> Duration {
+        self.quiet_ticks = match is_active {
+            true => 0,
+            false => self.quiet_ticks.saturating_add(1),
+        };
+        if self.quiet_ticks < MAX_QUIET_TICKS {
+            TICK
+        } else {
+            IDLE_TICK
+        }
+    }
+}
+
 /// A thread that moves the engine's epoch forward. It ends with the engine.
 struct Ticker {
     stop: Option<mpsc::Sender<()>>,
@@ -164,12 +215,14 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
+    fn start(engine: wasmtime::Engine, activity: Activity) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
+        let mut pace = Pace::default();
         let thread = std::thread::Builder::new()
             .name("wharf-ticker".into())
             .spawn(move || {
-                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                let mut next = || stopped.recv_timeout(pace.next(activity.take()));
+                while let Err(RecvTimeoutError::Timeout) = next() {
                     engine.increment_epoch();
                 }
             })?;
@@ -188,5 +241,26 @@ impl Drop for Ticker {
         {
             tracing::error!("the thread that interrupts guests has panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_come_less_often_while_no_guest_runs() {
+        let (activity, mut pace) = (Activity::default(), Pace::default());
+        activity.note();
+        activity.note();
+        assert_eq!(pace.next(activity.take()), TICK);
+        for _ in 1..MAX_QUIET_TICKS {
+            assert_eq!(pace.next(activity.take()), TICK);
+        }
+        assert_eq!(pace.next(activity.take()), IDLE_TICK);
+        assert_eq!(pace.next(activity.take()), IDLE_TICK);
+        activity.note();
+        assert_eq!(pace.next(activity.take()), TICK);
+        assert_eq!(pace.next(activity.take()), TICK);
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{ComponentType, Lift, TypedFunc};
-use wasmtime::{Store, component};
+use wasmtime::{Store, UpdateDeadline, component};
 
 use super::component::Component;
-use super::engine::Engine;
+use super::engine::{Activity, Engine};
 use super::state::{InstanceTemplate, MAX_RESOURCES, State};
 use super::words;
 use crate::message::{Event, FailureKind, Message, Reply, StreamPosition};
@@ -23,6 +23,8 @@ pub(super) struct Instance {
     store: Store<State>,
     instance: component::Instance,
     handle: Handle,
+    /// Tells the engine's ticker that a guest runs.
+    activity: Activity,
     /// How many messages it has been given.
     pub(super) uses: u32,
 }
@@ -67,14 +69,19 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
-        store.epoch_deadline_async_yield_and_update(TICKS_A_SLICE);
-        prepare(&mut store);
+        let activity = engine.activity.clone();
+        store.epoch_deadline_callback(move |_| {
+            activity.note();
+            Ok(UpdateDeadline::Yield(TICKS_A_SLICE))
+        });
+        prepare(&mut store, &engine.activity);
         let instance = component.pre.instantiate_async(&mut store).await?;
         let handle = instance.get_typed_func(&mut store, component.handle)?;
         Ok(Self {
             store,
             instance,
             handle,
+            activity: engine.activity.clone(),
             uses: 0,
         })
     }
@@ -85,7 +92,7 @@ impl Instance {
         trace: Option<TraceHeaders>,
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
-        prepare(&mut self.store);
+        prepare(&mut self.store, &self.activity);
         let Event { message, position } = event;
         self.store
             .data_mut()
@@ -106,7 +113,7 @@ impl Instance {
         let Some(start) = component.start else {
             return Ok(Ok(()));
         };
-        prepare(&mut self.store);
+        prepare(&mut self.store, &self.activity);
         let start: TypedFunc<(), (Result<(), String>,)> =
             self.instance.get_typed_func(&mut self.store, start)?;
         Ok(start.call_async(&mut self.store, ()).await?.0)
@@ -117,7 +124,7 @@ impl Instance {
         let Some(stop) = component.stop else {
             return Ok(());
         };
-        prepare(&mut self.store);
+        prepare(&mut self.store, &self.activity);
         self.store.data_mut().imports.take_in_hand(None, None);
         let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
         stop.call_async(&mut self.store, ()).await
@@ -131,7 +138,8 @@ impl Instance {
 
 /// Gives the call that follows a whole slice: the deadline counts from when it is set, and an instance that waited for
 /// its next message would let others run before it did anything.
-fn prepare(store: &mut Store<State>) {
+fn prepare(store: &mut Store<State>, activity: &Activity) {
+    activity.note();
     store.set_epoch_deadline(TICKS_A_SLICE);
     // The server's limits may be others since it was last called.
     let most = store.data().max_bytes_per_call();
