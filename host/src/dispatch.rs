@@ -1,7 +1,7 @@
-//! A message and a guest make an outcome.
+//! Dispatch: a message and a guest → an outcome.
 //!
 //! A guest has as many workers as it may have instances. Each takes a message from the guest's queue, has the guest handle
-//! it, and has what became of it carried out, before it takes the next.
+//! it, and settles it with its sender, before it takes the next.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,36 +13,44 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::canary_analysis::CanaryAnalysis;
 use crate::guest::Guest;
-use crate::message::{Failure, FailureKind, Outcome};
+use crate::message::{Failure, FailureKind, Outcome, TrapCause};
 use crate::queue::{Queue, ReaderId};
+use crate::task::log_panic;
 use crate::trigger::Incoming;
 
-/// The workers of one guest.
+/// The workers of one version of a guest.
 pub(crate) struct Dispatcher {
+    /// The workers' tasks.
     workers: JoinSet<()>,
     shared: Arc<WorkerContext>,
 }
 
+/// Shared by the workers.
 struct WorkerContext {
     guest: Arc<Guest>,
     queue: Arc<Queue<Incoming>>,
+    /// The right of these workers to the queue's items.
     reader: ReaderId,
-    /// The version is on trial, or has been.
+    /// The analysis of the version's outcomes, if it is a canary or has been.
     analysis: Option<Arc<CanaryAnalysis>>,
+    /// Messages that are being handled.
     in_flight: AtomicUsize,
+    /// Messages that have been settled.
     settled: AtomicU64,
 }
 
-/// What became of the messages that were there when a drain began.
+/// Counts of the messages that were there when a drain began.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Drained {
+    /// Messages that were settled.
     pub(crate) finished: u64,
+    /// Messages that were not settled in time.
     pub(crate) abandoned: u64,
 }
 
 impl Dispatcher {
-    /// Starts as many workers as the guest may have instances, who take from the queue until others get their place. If the
-    /// version is on trial and fails too often, they give up their place themselves.
+    /// Starts as many workers as the guest may have instances, that take from the queue until others get their place. Those of a
+    /// canary that fails too often give up their place themselves.
     pub(crate) fn start(
         guest: Arc<Guest>,
         queue: Arc<Queue<Incoming>>,
@@ -68,27 +76,32 @@ impl Dispatcher {
         }
     }
 
-    /// How many messages have been handled and settled so far.
+    /// A worker, as logs name it.
+    fn worker(&self) -> String {
+        format!("a worker of guest {:?}", self.shared.guest.name())
+    }
+
+    /// The messages that have been settled so far.
     pub(crate) fn settled(&self) -> u64 {
         self.shared.settled.load(Ordering::Relaxed)
     }
 
-    /// What its workers take from the queue as.
+    /// The queue reader of these workers.
     pub(crate) fn reader(&self) -> ReaderId {
         self.shared.reader
     }
 
-    /// How many messages are being handled.
+    /// The messages that are being handled.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Waits until every message is settled: those in hand, and those in the queue, which must have been closed or handed
-    /// over. What has not finished by the deadline is abandoned.
+    /// Waits until every message is settled: those in flight, and those in the queue, which must have been closed or
+    /// handed over. What has not finished by the deadline is abandoned.
     pub(crate) async fn drain(&mut self, settled_before: u64, deadline: Instant) -> Drained {
         let all = async {
             while let Some(ended) = self.workers.join_next().await {
-                report(self.shared.guest.name(), ended);
+                log_panic(&self.worker(), ended);
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
@@ -98,21 +111,13 @@ impl Dispatcher {
             self.workers.abort_all();
             // A guest yields at every tick: this does not take long.
             while let Some(ended) = self.workers.join_next().await {
-                report(self.shared.guest.name(), ended);
+                log_panic(&self.worker(), ended);
             }
         }
         Drained {
             finished: self.settled() - settled_before,
             abandoned: (waiting.len() + self.in_flight()) as u64,
         }
-    }
-}
-
-fn report(guest: &str, ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(guest, "a worker has panicked: {error}");
     }
 }
 
@@ -127,16 +132,14 @@ async fn work(shared: Arc<WorkerContext>) {
         let handling = AssertUnwindSafe(unsettled.during(handling)).catch_unwind();
         // A panic is a mistake of ours. It costs this message and its instance, not the worker.
         let outcome = handling.await.unwrap_or_else(|_panic| {
-            counters.traps_by_panic.add_one();
             let reason = "the host panicked while the guest called it".to_owned();
-            Outcome::Failed(Failure {
-                kind: FailureKind::Trap,
-                reason,
-                backtrace: None,
-            })
+            Outcome::Failed(Failure::new(FailureKind::Trap(TrapCause::Panic), reason))
         });
         counters.handling.observe(began.elapsed());
-        note(&shared.guest, &unsettled.subject, &outcome);
+        counters.count(&outcome);
+        if let Outcome::Failed(failure) = &outcome {
+            log_failure(&shared.guest, &unsettled.subject, failure);
+        }
         shared.judge(&outcome);
         unsettled.end_span(shared.guest.version(), &outcome);
         unsettled.settle(outcome).await;
@@ -146,50 +149,42 @@ async fn work(shared: Arc<WorkerContext>) {
 }
 
 impl WorkerContext {
-    /// A version on trial that fails too often gets no more messages, before whoever sent this one hears of it.
+    /// Counts an outcome of a canary. One that fails too often gets no more messages, before the sender of this one hears of
+    /// it.
     fn judge(&self, outcome: &Outcome) {
         let Some(analysis) = &self.analysis else {
             return;
         };
-        if analysis.count(matches!(outcome, Outcome::Failed(_))) {
+        if analysis.count(outcome.kind().is_failure()) {
             self.queue.merge_lane(self.reader);
         }
     }
 }
 
-/// Counts what became of a message, and says what went wrong.
-fn note(guest: &Guest, subject: &str, outcome: &Outcome) {
-    let counters = guest.counters();
-    let Outcome::Failed(Failure {
+/// Logs why a message was not handled.
+fn log_failure(guest: &Guest, subject: &str, failure: &Failure) {
+    let Failure {
         kind,
         reason,
         backtrace,
-    }) = outcome
-    else {
-        return counters.handled.add_one();
-    };
-    let (name, version) = (guest.name(), guest.version());
+    } = failure;
+    let (guest, version) = (guest.name(), guest.version());
     match kind {
         FailureKind::Retry(_) => {
-            counters.retried.add_one();
-            tracing::warn!(guest = %name, version, subject, "the guest failed, and may succeed later: {reason}");
+            tracing::warn!(%guest, version, subject, "the guest failed, and may succeed later: {reason}");
         }
         FailureKind::Reject => {
-            counters.rejected.add_one();
-            tracing::warn!(guest = %name, version, subject, "the guest rejected the message: {reason}");
+            tracing::warn!(%guest, version, subject, "the guest rejected the message: {reason}");
         }
-        FailureKind::Trap => {
-            counters.trapped.add_one();
+        FailureKind::Trap(_) => {
             let backtrace = backtrace.as_deref().unwrap_or_default();
-            tracing::error!(guest = %name, version, subject, %backtrace, "the guest trapped: {reason}");
+            tracing::error!(%guest, version, subject, %backtrace, "the guest trapped: {reason}");
         }
         FailureKind::Timeout => {
-            counters.timed_out.add_one();
-            tracing::error!(guest = %name, version, subject, "the guest was stopped: {reason}");
+            tracing::error!(%guest, version, subject, "the guest was stopped: {reason}");
         }
         FailureKind::NotStarted => {
-            counters.not_started.add_one();
-            tracing::error!(guest = %name, version, subject, "no instance could be made: {reason}");
+            tracing::error!(%guest, version, subject, "no instance could be made: {reason}");
         }
     }
 }

@@ -43,7 +43,10 @@ pub use connector::{
 pub use error::Error;
 pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{Host, HostBuilder, StartError};
+pub use imports::offered::{INTERFACES, Interface, InterfaceRole};
+pub use message::OutcomeKind;
 pub use metrics::GuestStats;
+pub use policy::Grant;
 pub use rollout::{Applied, ChangeError, DrainReport, GuestError};
 pub use server::{Server, ServerError};
 pub use status::{CanaryStatus, GuestStatus};

@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 use std::time::Duration;
-use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// One message, as the guest sees it: `message` of `wit/types.wit`.
-#[derive(Debug, Clone, ComponentType, Lower)]
-#[component(record)]
+#[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) subject: String,
-    #[component(name = "reply-to")]
     pub(crate) reply_to: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) payload: Bytes,
@@ -24,44 +21,41 @@ pub(crate) struct Event {
 }
 
 /// A message's position in its stream: `delivery` of `wit/handler.wit`.
-#[derive(Debug, Clone, ComponentType, Lower)]
-#[component(record)]
+#[derive(Debug, Clone)]
 pub(crate) struct StreamPosition {
-    #[component(name = "stream-name")]
     pub(crate) stream_name: String,
     pub(crate) sequence: u64,
     pub(crate) attempt: u32,
     pub(crate) timestamp: u64,
 }
 
-/// What a guest answers: `reply` of `wit/handler.wit`.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lift)]
-#[component(record)]
+/// A guest's reply: `reply` of `wit/handler.wit`.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) payload: Bytes,
 }
 
-/// What became of a message.
+/// The outcome of a message: what became of it.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The guest handled it.
     Handled(Option<Reply>),
-    /// It did not.
+    /// The guest did not handle it.
     Failed(Failure),
 }
 
-/// Why a message was not handled.
+/// The reason for which a message was not handled.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     /// In words, for a person.
     pub(crate) reason: String,
-    /// Where in the guest's code, after a trap.
+    /// The place in the guest's code, after a trap.
     pub(crate) backtrace: Option<String>,
 }
 
-/// What the failure means for the message.
+/// The kind of a failure, by what it means for the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// The guest asked for it to be tried again, not before this long.
@@ -69,22 +63,126 @@ pub(crate) enum FailureKind {
     /// The guest will never handle it.
     Reject,
     /// The guest trapped.
-    Trap,
+    Trap(TrapCause),
     /// The guest ran past its time.
     Timeout,
     /// No instance could be made.
     NotStarted,
 }
 
-impl FailureKind {
-    /// The code that a waiting sender gets in `Nats-Service-Error-Code`; the numbers are HTTP's, as services on NATS
-    /// use them. <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>
-    pub(crate) const fn service_code(self) -> u16 {
+/// The cause of a trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrapCause {
+    /// The guest's code trapped.
+    Code,
+    /// The guest was refused more memory before.
+    Memory,
+    /// The guest exited.
+    Exit,
+    /// The host panicked while the guest called it.
+    Panic,
+}
+
+/// The kinds of outcomes, as counts, spans and logs name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// The guest handled the message.
+    Handled,
+    /// The guest asked for it to be tried again later.
+    Retried,
+    /// The guest will never handle it.
+    Rejected,
+    /// The guest trapped.
+    Trapped,
+    /// The guest ran past its time.
+    TimedOut,
+    /// No instance could be made.
+    NotStarted,
+}
+
+impl Outcome {
+    /// The kind of the outcome.
+    pub(crate) fn kind(&self) -> OutcomeKind {
         match self {
-            Self::Reject => 400,
-            Self::Trap => 500,
-            Self::Retry(_) | Self::NotStarted => 503,
-            Self::Timeout => 504,
+            Self::Handled(_) => OutcomeKind::Handled,
+            Self::Failed(failure) => failure.kind.outcome(),
         }
+    }
+}
+
+impl Failure {
+    /// A failure that is not a trap of the guest's code.
+    pub(crate) fn new(kind: FailureKind, reason: String) -> Self {
+        Self {
+            kind,
+            reason,
+            backtrace: None,
+        }
+    }
+}
+
+impl FailureKind {
+    /// The kind of outcome that this failure is.
+    pub(crate) const fn outcome(self) -> OutcomeKind {
+        match self {
+            Self::Retry(_) => OutcomeKind::Retried,
+            Self::Reject => OutcomeKind::Rejected,
+            Self::Trap(_) => OutcomeKind::Trapped,
+            Self::Timeout => OutcomeKind::TimedOut,
+            Self::NotStarted => OutcomeKind::NotStarted,
+        }
+    }
+}
+
+impl OutcomeKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [
+        Self::Handled,
+        Self::Retried,
+        Self::Rejected,
+        Self::Trapped,
+        Self::TimedOut,
+        Self::NotStarted,
+    ];
+
+    /// The kind's name: of its count in [`GuestStats`](crate::GuestStats) and in operators' answers, and in `/metrics` and
+    /// spans.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Retried => "retried",
+            Self::Rejected => "rejected",
+            Self::Trapped => "trapped",
+            Self::TimedOut => "timed_out",
+            Self::NotStarted => "not_started",
+        }
+    }
+
+    /// True if the message was not handled.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Handled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_an_outcome_of_its_own_and_no_success() {
+        let failures = [
+            FailureKind::Retry(None),
+            FailureKind::Reject,
+            FailureKind::Trap(TrapCause::Code),
+            FailureKind::Timeout,
+            FailureKind::NotStarted,
+        ];
+        let failed = OutcomeKind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_failure());
+        assert!(failures.map(FailureKind::outcome).into_iter().eq(failed));
+        assert_eq!(Outcome::Handled(None).kind(), OutcomeKind::Handled);
     }
 }

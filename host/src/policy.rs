@@ -1,4 +1,4 @@
-//! May this guest do that?
+//! The policy: what a guest may do.
 //!
 //! Pure: no NATS, no WebAssembly, no waiting. Every grant is turned once into the subjects that travel on the wire, and
 //! every question is asked about such a subject, so that a prefix cannot be used to get around a grant.
@@ -9,18 +9,24 @@ use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
 use crate::protocol::reserved::is_reserved;
 use crate::protocol::subject::{Pattern, on_wire, quoted};
 
-/// What one guest may do.
+/// The rights of one guest.
 #[derive(Debug)]
 pub(crate) struct Policy {
+    /// The guest's name.
     guest: String,
+    /// The prefix of the guest's subjects.
     prefix: String,
+    /// Subjects, as they travel, that it may publish on.
     publish: Vec<Pattern>,
+    /// Subjects, as they travel, that it may send requests to.
     request: Vec<Pattern>,
+    /// Subjects, as they travel, that it may subscribe itself to.
     subscribe: Vec<Pattern>,
+    /// Rights to buckets, by name.
     buckets: BTreeMap<String, BucketAccess>,
 }
 
-/// What a guest wants to do with a subject.
+/// An action of a guest on a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Publish,
@@ -29,41 +35,83 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The key of the guest's settings that grants it, and the words for it.
-    const fn words(self) -> (&'static str, &'static str) {
+    /// The grant that the action takes.
+    const fn grant(self) -> Grant {
         match self {
-            Self::Publish => ("publish", "publish on"),
-            Self::Request => ("request", "send requests to"),
-            Self::Subscribe => ("may_subscribe", "subscribe itself to"),
+            Self::Publish => Grant::Publish,
+            Self::Request => Grant::Request,
+            Self::Subscribe => Grant::Subscribe,
         }
     }
 }
 
-/// What the grants of a guest are about.
+/// The grants of a guest, as denials are told by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grant {
+pub enum Grant {
+    /// To publish on a subject.
     Publish,
+    /// To send requests to a subject.
     Request,
+    /// To subscribe itself to a subject.
     Subscribe,
-    /// A bucket, at all.
+    /// To use a bucket at all.
     Bucket,
-    /// A bucket, for writing.
+    /// To write to a bucket.
     BucketWrite,
-    /// A bucket's settings.
-    Settings,
+    /// To change a bucket's settings.
+    BucketSettings,
 }
 
-impl From<Action> for Grant {
-    fn from(action: Action) -> Self {
-        match action {
-            Action::Publish => Self::Publish,
-            Action::Request => Self::Request,
-            Action::Subscribe => Self::Subscribe,
+impl Grant {
+    /// All grants.
+    pub const ALL: [Self; 6] = [
+        Self::Publish,
+        Self::Request,
+        Self::Subscribe,
+        Self::Bucket,
+        Self::BucketWrite,
+        Self::BucketSettings,
+    ];
+
+    /// The key of a guest's settings that grants it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Request => "request",
+            Self::Subscribe => "may_subscribe",
+            Self::Bucket | Self::BucketWrite | Self::BucketSettings => "buckets",
+        }
+    }
+
+    /// The words for what a guest may do by it: `publish on`.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Publish => "publish on",
+            Self::Request => "send requests to",
+            Self::Subscribe => "subscribe itself to",
+            Self::Bucket => "use bucket",
+            Self::BucketWrite => "write to bucket",
+            Self::BucketSettings => "change the settings of bucket",
+        }
+    }
+
+    /// The name of its count in `/metrics`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Request => "request",
+            Self::Subscribe => "subscribe",
+            Self::Bucket => "bucket",
+            Self::BucketWrite => "bucket_write",
+            Self::BucketSettings => "settings",
         }
     }
 }
 
-/// The grants do not cover it. Says which grant is missing.
+/// A denial: no grant covers the action. Says which grant is missing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{words}")]
 pub(crate) struct Denied {
@@ -71,17 +119,8 @@ pub(crate) struct Denied {
     words: String,
 }
 
-impl Denied {
-    fn new(grant: impl Into<Grant>, words: String) -> Self {
-        Self {
-            grant: grant.into(),
-            words,
-        }
-    }
-}
-
 impl Policy {
-    /// `host_prefix` stands in where the guest has no prefix of its own.
+    /// The rights that a guest's settings grant. `host_prefix` stands in where the guest has no prefix of its own.
     pub(crate) fn new(guest: &str, settings: &GuestSettings, host_prefix: &str) -> Self {
         let prefix = settings
             .prefix
@@ -107,78 +146,61 @@ impl Policy {
         }
     }
 
-    /// What is put before the guest's subjects.
+    /// The prefix of the guest's subjects.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// May the guest do this with a subject, as it travels on the wire?
+    /// Checks whether the guest may do this with a subject, as it travels on the wire.
+    ///
+    /// # Errors
+    /// No grant covers it.
     pub(crate) fn check(&self, action: Action, subject: &str) -> Result<(), Denied> {
-        let (grants, (key, words)) = match action {
-            Action::Publish => (&self.publish, action.words()),
-            Action::Request => (&self.request, action.words()),
-            Action::Subscribe => (&self.subscribe, action.words()),
+        let grants = match action {
+            Action::Publish => &self.publish,
+            Action::Request => &self.request,
+            Action::Subscribe => &self.subscribe,
         };
+        let grant = action.grant();
         if is_reserved(subject) {
-            return Err(Denied::new(
-                action,
-                format!(
-                    "guest {:?} may not {words} {}: subjects that begin with `$`, `_INBOX.` or `wharf.admin.` are \
-                     the server's and the host's own, and no grant covers them",
-                    self.guest,
-                    quoted(subject)
-                ),
-            ));
+            let why = "subjects that begin with `$`, `_INBOX.` or `wharf.admin.` are the server's and the host's own, and \
+                       no grant covers them";
+            return Err(self.denied(grant, subject, why));
         }
         if grants.iter().any(|grant| grant.covers(subject)) {
             return Ok(());
         }
-        Err(Denied::new(
-            action,
-            format!(
-                "guest {:?} may not {words} {}: its settings lack a `{key}` grant that covers it",
-                self.guest,
-                quoted(subject)
-            ),
-        ))
+        let key = grant.key();
+        let why = format!("its settings lack a `{key}` grant that covers it");
+        Err(self.denied(grant, subject, &why))
     }
 
-    /// May the guest read this bucket, and write to it?
+    /// The guest's rights to a bucket.
+    ///
+    /// # Errors
+    /// It has none.
     pub(crate) fn bucket(&self, bucket: &str) -> Result<BucketAccess, Denied> {
-        self.buckets.get(bucket).copied().ok_or_else(|| {
-            Denied::new(
-                Grant::Bucket,
-                format!(
-                    "guest {:?} may not use bucket {}: its settings lack it under `buckets`",
-                    self.guest,
-                    quoted(bucket)
-                ),
-            )
-        })
+        let access = self.buckets.get(bucket).copied();
+        let why = "its settings lack it under `buckets`";
+        access.ok_or_else(|| self.denied(Grant::Bucket, bucket, why))
     }
 
-    /// Why a guest may not give a bucket other settings than the host's.
+    /// The denial of other settings than the host's for a bucket.
     pub(crate) fn settings_are_the_hosts(&self, bucket: &str) -> Denied {
-        Denied::new(
-            Grant::Settings,
-            format!(
-                "guest {:?} may not change the settings of bucket {}: the host's configuration has them",
-                self.guest,
-                quoted(bucket)
-            ),
-        )
+        let why = "the host's configuration has them";
+        self.denied(Grant::BucketSettings, bucket, why)
     }
 
-    /// Why a bucket that is granted for reading may not be written to.
+    /// The denial of a write to a bucket that is granted for reading.
     pub(crate) fn read_only(&self, bucket: &str) -> Denied {
-        Denied::new(
-            Grant::BucketWrite,
-            format!(
-                "guest {:?} may not write to bucket {}: its settings grant it as \"read\", not as \"read-write\"",
-                self.guest,
-                quoted(bucket)
-            ),
-        )
+        let why = "its settings grant it as \"read\", not as \"read-write\"";
+        self.denied(Grant::BucketWrite, bucket, why)
+    }
+
+    fn denied(&self, grant: Grant, object: &str, why: &str) -> Denied {
+        let (guest, object) = (&self.guest, quoted(object));
+        let words = format!("guest {guest:?} may not {} {object}: {why}", grant.words());
+        Denied { grant, words }
     }
 }
 

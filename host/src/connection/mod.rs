@@ -97,6 +97,11 @@ impl Connection {
         self.0.clients.current().jetstream.clone()
     }
 
+    /// The most bytes of a payload that the server takes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.0.clients.current().client.max_payload()
+    }
+
     /// The connection's own thread. Nothing that computes belongs there. When the connection is closed or lost for
     /// good the thread ends, and the tasks on it are dropped.
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

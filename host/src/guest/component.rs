@@ -1,27 +1,23 @@
-//! A component's file: what it asks for, what it offers, and whether that makes it a guest.
+//! A component: what it imports and exports, and whether that makes it a guest.
 
 use std::path::Path;
 
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{self, ComponentExportIndex, InstancePre};
+use wasmtime::component::{self, InstancePre};
 
 use super::engine::Engine;
+use super::exports::{HandlerExport, LIFECYCLE, LifecycleExport};
 use super::state::State;
 use crate::component::{ComponentSource, Digest, FetchError, read_file};
-
-pub(super) const HANDLER: &str = "wharf:nats/handler@0.2.0";
-const LIFECYCLE: &str = "wharf:nats/lifecycle@0.2.0";
-const OUR_PACKAGE: &str = "wharf:nats/";
-const OUR_VERSION: &str = "0.2.0";
+use crate::imports::offered;
 
 /// Why a component cannot be a guest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// Its bytes cannot be had.
+    /// The component's bytes cannot be fetched: see [`FetchError`].
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// It is something else.
+    /// The bytes are no WebAssembly component.
     #[error("{component} is not a component: {why}")]
     NotAComponent {
         /// Where it comes from.
@@ -107,9 +103,8 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
 pub(super) struct Component {
     pub(super) digest: Digest,
     pub(super) pre: InstancePre<State>,
-    pub(super) handle: ComponentExportIndex,
-    pub(super) start: Option<ComponentExportIndex>,
-    pub(super) stop: Option<ComponentExportIndex>,
+    pub(super) handler: HandlerExport,
+    pub(super) lifecycle: LifecycleExport,
 }
 
 impl Component {
@@ -132,29 +127,15 @@ impl Component {
         let pre = engine
             .link(&component)
             .map_err(|error| no_guest(vec![format!("{error:#}")]))?;
-        let handle = function(&component, HANDLER, "handle")
-            .ok_or_else(|| no_guest(vec![format!("{HANDLER} has no function `handle`")]))?;
-        let (start, stop) = (
-            function(&component, LIFECYCLE, "start"),
-            function(&component, LIFECYCLE, "stop"),
-        );
+        let handler = HandlerExport::find(&engine.engine, &component)
+            .map_err(|problem| no_guest(vec![problem]))?;
         Ok(Self {
             digest,
             pre,
-            handle,
-            start,
-            stop,
+            handler,
+            lifecycle: LifecycleExport::find(&component),
         })
     }
-}
-
-fn function(
-    component: &component::Component,
-    interface: &str,
-    name: &str,
-) -> Option<ComponentExportIndex> {
-    let interface = component.get_export_index(None, interface)?;
-    component.get_export_index(Some(&interface), name)
 }
 
 fn compile(
@@ -192,7 +173,7 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
     let imports: Vec<_> = ty
         .imports(&engine.engine)
         .map(|(name, _)| ImportedInterface {
-            offered: is_offered(name),
+            offered: offered::find(name).is_some(),
             name: name.to_owned(),
         })
         .collect();
@@ -204,11 +185,9 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
     let mut problems: Vec<String> = imports
         .iter()
         .filter(|import| !import.offered)
-        .map(|import| not_offered(&import.name))
+        .map(|import| offered::refusal(&import.name))
         .collect();
-    if !has(HANDLER) {
-        problems.push(no_handler(&exports));
-    }
+    problems.extend(HandlerExport::find(&engine.engine, component).err());
     if problems.is_empty() {
         problems.extend(
             engine
@@ -216,7 +195,6 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
                 .err()
                 .map(|error| format!("{error:#}")),
         );
-        problems.extend(handler_type(engine, component));
     }
     let world = match (problems.is_empty(), has(LIFECYCLE)) {
         (true, true) => Some("service"),
@@ -229,58 +207,5 @@ fn look_into(engine: &Engine, component: &component::Component, size: usize) -> 
         exports,
         world,
         problems,
-    }
-}
-
-/// What is wrong with the handler that it exports, if anything.
-fn handler_type(engine: &Engine, component: &component::Component) -> Option<String> {
-    let (item, _) = component.get_export(None, HANDLER)?;
-    let ComponentItem::ComponentInstance(handler) = item else {
-        return Some(format!("it exports {HANDLER}, but not as an interface"));
-    };
-    match handler.get_export(&engine.engine, "handle") {
-        Some(item) if matches!(item.ty, ComponentItem::ComponentFunc(_)) => None,
-        _ => Some(format!("{HANDLER} has no function `handle`")),
-    }
-}
-
-fn no_handler(exports: &[String]) -> String {
-    let other = exports
-        .iter()
-        .find(|export| export.starts_with("wharf:nats/handler"));
-    match other {
-        Some(other) => format!("it exports {other}; this host calls {HANDLER}"),
-        None => format!("it does not export {HANDLER}, so it cannot receive messages"),
-    }
-}
-
-fn not_offered(import: &str) -> String {
-    if import.starts_with(OUR_PACKAGE) {
-        return format!(
-            "it imports {import}; this host offers version {OUR_VERSION} of types, pubsub, jetstream and keyvalue"
-        );
-    }
-    format!("it imports {import}, which this host does not offer")
-}
-
-/// Whether a component of that import can be linked. Patch versions of WASI 0.2 stand in for one another.
-fn is_offered(name: &str) -> bool {
-    const OURS: [&str; 4] = ["types", "pubsub", "jetstream", "keyvalue"];
-    const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
-    let Some((path, version)) = name.split_once('@') else {
-        return false;
-    };
-    let Some((package, interface)) = path.split_once('/') else {
-        return false;
-    };
-    match package.split_once(':') {
-        Some(("wharf", "nats")) => version == OUR_VERSION && OURS.contains(&interface),
-        Some(("wasi", "config")) => interface == "store" && version == "0.2.0-rc.1",
-        // Only its shape: see `unasked`.
-        Some(("wasi", "http")) => {
-            version.starts_with("0.2.") && ["types", "outgoing-handler"].contains(&interface)
-        }
-        Some(("wasi", package)) => version.starts_with("0.2.") && WASI_PACKAGES.contains(&package),
-        _ => false,
     }
 }

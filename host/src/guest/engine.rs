@@ -14,9 +14,8 @@ use wasmtime::{
 };
 
 use super::state::State;
-use super::unasked;
 use crate::config::MAX_INSTANCES;
-use crate::imports;
+use crate::imports::{http, offered};
 
 /// Memories in one instance. Each takes address space (4 GiB), not memory.
 const MEMORIES_PER_INSTANCE: u32 = 4;
@@ -60,9 +59,7 @@ impl Engine {
             wasmtime::Engine::new(&config(cache, false))
         })?;
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
-        imports::add_to_linker(&mut linker, State::imports)?;
+        offered::link(&mut linker, State::config, State::imports)?;
         let activity = Activity::default();
         let ticker = Ticker::start(engine.clone(), activity.clone())?;
         Ok(Self {
@@ -78,11 +75,11 @@ impl Engine {
     /// # Errors
     /// It imports what there is not, or of another type.
     pub(super) fn link(&self, component: &Component) -> wasmtime::Result<InstancePre<State>> {
-        if !unasked::is_imported(&self.engine, component) {
+        if !http::is_imported(&self.engine, component) {
             return self.linker.instantiate_pre(component);
         }
         let mut linker = self.linker.clone();
-        unasked::link(&mut linker, &self.engine, component)?;
+        http::link(&mut linker, &self.engine, component)?;
         linker.instantiate_pre(component)
     }
 }
@@ -247,6 +244,7 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imports::offered::{INTERFACES, InterfaceRole};
 
     #[test]
     fn ticks_come_less_often_while_no_guest_runs() {
@@ -262,5 +260,135 @@ mod tests {
         activity.note();
         assert_eq!(pace.next(activity.take()), TICK);
         assert_eq!(pace.next(activity.take()), TICK);
+    }
+
+    /// An import of each interface of the table, with one function or resource of it.
+    const IMPORTS: [(&str, &str); 17] = [
+        (
+            "wharf:nats/pubsub@0.2.0",
+            r#"(type $e (variant (case "denied" string) (case "invalid" string) (case "not-found" string)
+                (case "conflict") (case "timeout") (case "no-responders") (case "too-large" u64)
+                (case "unsupported" string) (case "unavailable" string) (case "failed" string)))
+            (export "error" (type $error (eq $e)))
+            (type $o (record (field "queue" (option string)) (field "ignore-prefix" bool)))
+            (export "subscribe-options" (type $options (eq $o)))
+            (export "subscribe" (func (param "subject" string) (param "options" (option $options))
+                (result (result (error $error)))))"#,
+        ),
+        (
+            "wharf:nats/jetstream@0.2.0",
+            r#"(type $e (variant (case "denied" string) (case "invalid" string) (case "not-found" string)
+                (case "conflict") (case "timeout") (case "no-responders") (case "too-large" u64)
+                (case "unsupported" string) (case "unavailable" string) (case "failed" string)))
+            (export "error" (type $error (eq $e)))
+            (type $h (list (tuple string string)))
+            (export "headers" (type $headers (eq $h)))
+            (type $o (record (field "headers" $headers) (field "ignore-prefix" bool)
+                (field "message-id" (option string)) (field "expected-last-subject-sequence" (option u64))
+                (field "ttl-ms" (option u64))))
+            (export "publish-options" (type $options (eq $o)))
+            (type $a (record (field "stream-name" string) (field "sequence" u64) (field "duplicate" bool)))
+            (export "ack" (type $ack (eq $a)))
+            (export "publish" (func (param "subject" string) (param "payload" (list u8))
+                (param "options" (option $options)) (result (result $ack (error $error)))))"#,
+        ),
+        (
+            "wharf:nats/keyvalue@0.2.0",
+            r#"(export "bucket" (type (sub resource)))"#,
+        ),
+        // It has types only, which every component brings itself.
+        ("wharf:nats/types@0.2.0", ""),
+        (
+            "wasi:config/store@0.2.0-rc.1",
+            r#"(type $e (variant (case "upstream" string) (case "io" string)))
+            (export "error" (type $error (eq $e)))
+            (export "get" (func (param "key" string) (result (result (option string) (error $error)))))"#,
+        ),
+        (
+            "wasi:cli/environment@0.2.0",
+            r#"(export "get-arguments" (func (result (list string))))"#,
+        ),
+        ("wasi:cli/stdin@0.2.0", STANDARD_STREAM),
+        ("wasi:cli/stdout@0.2.0", STANDARD_STREAM),
+        ("wasi:cli/stderr@0.2.0", STANDARD_STREAM),
+        (
+            "wasi:cli/terminal-input@0.2.0",
+            r#"(export "terminal-input" (type (sub resource)))"#,
+        ),
+        (
+            "wasi:filesystem/types@0.2.0",
+            r#"(export "descriptor" (type (sub resource)))"#,
+        ),
+        (
+            "wasi:clocks/monotonic-clock@0.2.0",
+            r#"(export "now" (func (result u64)))"#,
+        ),
+        (
+            "wasi:random/random@0.2.0",
+            r#"(export "get-random-u64" (func (result u64)))"#,
+        ),
+        (
+            "wasi:io/poll@0.2.0",
+            r#"(export "pollable" (type (sub resource)))"#,
+        ),
+        (
+            "wasi:sockets/network@0.2.0",
+            r#"(export "network" (type (sub resource)))"#,
+        ),
+        (
+            "wasi:http/types@0.2.0",
+            r#"(export "fields" (type (sub resource)))"#,
+        ),
+        (
+            "wasi:http/outgoing-handler@0.2.0",
+            r#"(export "handle" (func))"#,
+        ),
+    ];
+
+    #[test]
+    fn a_component_of_each_interface_of_the_table_is_linked() -> wasmtime::Result<()> {
+        let engine = Engine::new(None)?;
+        let mut rows: Vec<&str> = Vec::new();
+        for (name, body) in IMPORTS {
+            let row = offered::find(name).expect(name);
+            rows.push(row.name);
+            let text = match body {
+                STANDARD_STREAM => standard_stream(name),
+                body => format!(r#"(component (import "{name}" (instance {body})))"#),
+            };
+            let component = Component::new(&engine.engine, wat::parse_str(text)?)?;
+            let linked = engine.link(&component);
+            assert!(linked.is_ok(), "{name}: {:?}", linked.err());
+        }
+        let offered = INTERFACES
+            .iter()
+            .filter(|row| row.role == InterfaceRole::Offered)
+            .map(|row| row.name);
+        assert!(offered.eq(rows), "each row has an import here");
+        let unknown = r#"(component (import "x:y/z@0.1.0" (instance (export "f" (func)))))"#;
+        let component = Component::new(&engine.engine, wat::parse_str(unknown)?)?;
+        assert!(engine.link(&component).is_err());
+        Ok(())
+    }
+
+    const STANDARD_STREAM: &str = "a standard stream";
+
+    /// A component that imports a standard stream, whose function makes a resource of another interface.
+    fn standard_stream(name: &str) -> String {
+        let (_, rest) = name.split_once('/').expect("an interface");
+        let (stream, _) = rest.split_once('@').expect("a version");
+        let resource = match stream {
+            "stdin" => "input-stream",
+            _ => "output-stream",
+        };
+        format!(
+            r#"(component
+                (import "wasi:io/streams@0.2.0" (instance $io (export "{resource}" (type (sub resource)))))
+                (alias export $io "{resource}" (type $resource))
+                (import "{name}" (instance
+                    (alias outer 1 $resource (type $outer))
+                    (export "{resource}" (type $stream (eq $outer)))
+                    (export "get-{stream}" (func (result (own $stream)))))))"#
+        )
     }
 }

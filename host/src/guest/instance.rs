@@ -1,19 +1,15 @@
 //! One instance of a guest: a store of its own, and the functions that the host calls.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use wasmtime::component::{ComponentType, Lift, TypedFunc};
 use wasmtime::{Store, UpdateDeadline, component};
 
 use super::component::Component;
 use super::engine::{Activity, Engine};
+use super::exports::{GuestFailure, InstanceHandler, LifecycleExport};
 use super::state::{InstanceTemplate, MAX_RESOURCES, State};
-use super::words;
-use crate::message::{Event, FailureKind, Message, Reply, StreamPosition};
+use crate::message::{Event, Reply};
 use crate::trace::TraceHeaders;
-
-type Handle = TypedFunc<(Message, Option<StreamPosition>), (Result<Option<Reply>, GuestFailure>,)>;
 
 /// Ticks of the engine's epoch after which an instance lets others run.
 const TICKS_A_SLICE: u64 = 1;
@@ -22,41 +18,11 @@ const TICKS_A_SLICE: u64 = 1;
 pub(super) struct Instance {
     store: Store<State>,
     instance: component::Instance,
-    handle: Handle,
+    handler: InstanceHandler,
     /// Tells the engine's ticker that a guest runs.
     activity: Activity,
-    /// How many messages it has been given.
+    /// The messages that it has been given.
     pub(super) uses: u32,
-}
-
-/// Why a guest says that it did not handle a message: `failure` of `wit/handler.wit`.
-#[derive(Debug, Clone, ComponentType, Lift)]
-#[component(variant)]
-pub(super) enum GuestFailure {
-    #[component(name = "retry")]
-    Retry(Retry),
-    #[component(name = "reject")]
-    Reject(String),
-}
-
-/// `retry` of `wit/handler.wit`.
-#[derive(Debug, Clone, ComponentType, Lift)]
-#[component(record)]
-pub(super) struct Retry {
-    reason: String,
-    after: Option<u64>,
-}
-
-impl GuestFailure {
-    pub(super) fn into_parts(self) -> (FailureKind, String) {
-        match self {
-            Self::Retry(Retry { reason, after }) => (
-                FailureKind::Retry(after.map(Duration::from_millis)),
-                words::reason(&reason),
-            ),
-            Self::Reject(reason) => (FailureKind::Reject, words::reason(&reason)),
-        }
-    }
 }
 
 impl Instance {
@@ -76,11 +42,11 @@ impl Instance {
         });
         prepare(&mut store, &engine.activity);
         let instance = component.pre.instantiate_async(&mut store).await?;
-        let handle = instance.get_typed_func(&mut store, component.handle)?;
+        let handler = component.handler.of_instance(&mut store, &instance)?;
         Ok(Self {
             store,
             instance,
-            handle,
+            handler,
             activity: engine.activity.clone(),
             uses: 0,
         })
@@ -93,41 +59,25 @@ impl Instance {
     ) -> wasmtime::Result<Result<Option<Reply>, GuestFailure>> {
         self.uses += 1;
         prepare(&mut self.store, &self.activity);
-        let Event { message, position } = event;
-        self.store
-            .data_mut()
-            .imports
-            .take_in_hand(message.reply_to.clone(), trace);
-        let (result,) = self
-            .handle
-            .call_async(&mut self.store, (message, position))
-            .await?;
-        Ok(result)
+        let reply_to = event.message.reply_to.clone();
+        self.store.data_mut().imports.begin_message(reply_to, trace);
+        self.handler.handle(&mut self.store, event).await
     }
 
-    /// `lifecycle.start`, if the guest has one.
+    /// Calls the guest's `start`, if it has one.
     pub(super) async fn start(
         &mut self,
-        component: &Component,
+        lifecycle: LifecycleExport,
     ) -> wasmtime::Result<Result<(), String>> {
-        let Some(start) = component.start else {
-            return Ok(Ok(()));
-        };
         prepare(&mut self.store, &self.activity);
-        let start: TypedFunc<(), (Result<(), String>,)> =
-            self.instance.get_typed_func(&mut self.store, start)?;
-        Ok(start.call_async(&mut self.store, ()).await?.0)
+        lifecycle.start(&mut self.store, &self.instance).await
     }
 
-    /// `lifecycle.stop`, if the guest has one.
-    pub(super) async fn stop(&mut self, component: &Component) -> wasmtime::Result<()> {
-        let Some(stop) = component.stop else {
-            return Ok(());
-        };
+    /// Calls the guest's `stop`, if it has one.
+    pub(super) async fn stop(&mut self, lifecycle: LifecycleExport) -> wasmtime::Result<()> {
         prepare(&mut self.store, &self.activity);
-        self.store.data_mut().imports.take_in_hand(None, None);
-        let stop: TypedFunc<(), ()> = self.instance.get_typed_func(&mut self.store, stop)?;
-        stop.call_async(&mut self.store, ()).await
+        self.store.data_mut().imports.begin_message(None, None);
+        lifecycle.stop(&mut self.store, &self.instance).await
     }
 
     /// Whether the guest was refused memory since this was last asked.

@@ -10,7 +10,7 @@ use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::words;
+use super::sanitize;
 
 /// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
 const LONGEST_LINE_BYTES: usize = 8 * 1024;
@@ -60,7 +60,7 @@ impl LogStream {
 
     fn log(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        let line = words::in_one_line(line.trim_end_matches('\r'));
+        let line = sanitize::in_one_line(line.trim_end_matches('\r'));
         let (level, text) = leveled(self.stream, &line);
         let stream = match self.stream {
             Stream::Stdout => "stdout",

@@ -1,53 +1,56 @@
 //! Guests: compiled once, instantiated as often as it takes, and held to their limits. Nothing here knows where a message
 //! came from, or what becomes of it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `engine.rs` | the one engine: compiles, links, interrupts |
+//! | `component.rs`, `load.rs` | bytes → a compiled component that is a guest |
+//! | `state.rs`, `limiter.rs`, `logs.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
+//! | `exports/` | the interfaces that guests export |
+//! | `instance.rs`, `pool.rs` | an instance, and those of one guest |
+//! | `trap.rs`, `sanitize.rs` | what guests say and why they were ended, fit for people |
 
 mod component;
 mod engine;
+mod exports;
 mod instance;
 mod limiter;
 mod load;
 mod logs;
+mod pool;
+mod sanitize;
 mod state;
-mod unasked;
-mod words;
+mod trap;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use tokio::time::Instant;
-use wasmtime::WasmBacktrace;
 
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::load::CompiledComponent;
 pub(crate) use self::state::InstanceTemplate;
 
+use self::exports::LifecycleExport;
 use self::instance::Instance;
+use self::pool::InstancePool;
 use crate::config::Limits;
 use crate::message::{Event, Failure, FailureKind, Outcome};
-use crate::metrics::{Counter, GuestCounters};
+use crate::metrics::GuestCounters;
 use crate::trace::TraceHeaders;
 
-/// A guest that can be given messages.
+/// One version of a guest, that can be given messages.
 pub(crate) struct Guest {
-    engine: Arc<Engine>,
-    component: CompiledComponent,
     template: Arc<InstanceTemplate>,
-    /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
-    idle: Mutex<Vec<Instance>>,
+    pool: InstancePool,
+    lifecycle: LifecycleExport,
 }
-
-/// Part of wasmtime's words where a call hands over more than it may. The error has no type that we could ask for.
-const TOO_MUCH_IN_A_CALL: &str = "fuel allocated for hostcalls has been exhausted";
-
-/// The count of a kind of trap.
-type TrapKind = fn(&GuestCounters) -> &Counter;
 
 /// Why a guest did not come into service.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestStartError {
-    /// It cannot be instantiated, or trapped while it started.
+    /// No instance could be made, or it trapped while it started.
     #[error("it trapped while it started: {0}")]
     Trapped(String),
     #[error("its start function did not return within {}", humantime::format_duration(*.0))]
@@ -57,16 +60,16 @@ pub(crate) enum GuestStartError {
 }
 
 impl Guest {
+    /// A version that has no instance yet.
     pub(crate) fn new(
         engine: Arc<Engine>,
         component: CompiledComponent,
         template: Arc<InstanceTemplate>,
     ) -> Self {
         Self {
-            engine,
-            component,
+            lifecycle: component.parts().lifecycle,
+            pool: InstancePool::new(engine, component, Arc::clone(&template)),
             template,
-            idle: Mutex::default(),
         }
     }
 
@@ -78,12 +81,12 @@ impl Guest {
         &self.template.imports.counters
     }
 
-    /// Which version of the guest it is.
+    /// The version's number.
     pub(crate) fn version(&self) -> u32 {
         self.template.version
     }
 
-    /// How many messages it may be given at once.
+    /// The most messages that it may be given at once.
     pub(crate) fn max_instances(&self) -> u32 {
         self.template.settings.instances.max.get()
     }
@@ -96,19 +99,18 @@ impl Guest {
     pub(crate) async fn start(&self) -> Result<(), GuestStartError> {
         let starting = async {
             let mut instance = self.instance().await?;
-            let answer = instance
-                .start(self.component.parts())
-                .await
-                .map_err(|e| self.explain(&e, Some(&mut instance)))?;
-            Ok::<_, Failure>((instance, answer))
+            match instance.start(self.lifecycle).await {
+                Ok(answer) => Ok((instance, answer)),
+                Err(error) => Err(self.trapped(&error, &mut instance)),
+            }
         };
         let time = self.limits().time;
         match tokio::time::timeout(time, starting).await {
             Err(_elapsed) => Err(GuestStartError::TimedOut(time)),
             Ok(Err(failure)) => Err(GuestStartError::Trapped(failure.reason)),
-            Ok(Ok((_, Err(reason)))) => Err(GuestStartError::Refused(words::reason(&reason))),
+            Ok(Ok((_, Err(reason)))) => Err(GuestStartError::Refused(sanitize::reason(&reason))),
             Ok(Ok((instance, Ok(())))) => {
-                self.give_back(instance);
+                self.pool.give_back(instance);
                 Ok(())
             }
         }
@@ -116,15 +118,13 @@ impl Guest {
 
     /// Calls the guest's `stop`, if it has one, once all messages are handled. Returns what went wrong, if anything.
     pub(crate) async fn stop(&self, deadline: Instant) -> Result<(), String> {
-        if self.component.parts().stop.is_none() {
+        if !self.lifecycle.has_stop() {
             return Ok(());
         }
         let stopping = async {
             let mut instance = self.instance().await?;
-            instance
-                .stop(self.component.parts())
-                .await
-                .map_err(|e| self.explain(&e, Some(&mut instance)))
+            let stopped = instance.stop(self.lifecycle).await;
+            stopped.map_err(|error| self.trapped(&error, &mut instance))
         };
         let deadline = deadline.min(Instant::now() + self.limits().time);
         match tokio::time::timeout_at(deadline, stopping).await {
@@ -143,27 +143,19 @@ impl Guest {
             }
             match instance.handle(event, trace).await {
                 Ok(answer) => Ok((instance, answer)),
-                Err(error) => {
-                    let (kind, failure) = self.diagnose(&error, Some(&mut instance));
-                    kind(self.counters()).add_one();
-                    Err(failure)
-                }
+                Err(error) => Err(self.trapped(&error, &mut instance)),
             }
         };
         match tokio::time::timeout(time, handling).await {
             Ok(Ok((instance, answer))) => {
-                self.give_back(instance);
-                answer.map_or_else(
-                    |failure| {
+                self.pool.give_back(instance);
+                match answer {
+                    Ok(reply) => Outcome::Handled(reply),
+                    Err(failure) => {
                         let (kind, reason) = failure.into_parts();
-                        Outcome::Failed(Failure {
-                            kind,
-                            reason,
-                            backtrace: None,
-                        })
-                    },
-                    Outcome::Handled,
-                )
+                        Outcome::Failed(Failure::new(kind, reason))
+                    }
+                }
             }
             Ok(Err(failure)) => Outcome::Failed(failure),
             // What runs is dropped with its instance: it must not be used again.
@@ -172,115 +164,19 @@ impl Guest {
                     "it took longer than its limit of {}",
                     humantime::format_duration(time)
                 );
-                Outcome::Failed(Failure {
-                    kind: FailureKind::Timeout,
-                    reason,
-                    backtrace: None,
-                })
+                Outcome::Failed(Failure::new(FailureKind::Timeout, reason))
             }
         }
     }
 
     async fn instance(&self) -> Result<Instance, Failure> {
-        if let Some(instance) = self.idle().pop() {
-            return Ok(instance);
-        }
-        let made = Instance::new(&self.engine, self.component.parts(), &self.template).await;
-        let instance = made.map_err(|error| Failure {
+        self.pool.take().await.map_err(|error| Failure {
             kind: FailureKind::NotStarted,
-            ..self.explain(&error, None)
-        })?;
-        self.counters().instances_made.add_one();
-        Ok(instance)
+            ..trap::explain(&error, &self.template, None)
+        })
     }
 
-    fn give_back(&self, instance: Instance) {
-        if instance.uses < self.template.settings.instances.reuse.get() {
-            self.idle().push(instance);
-        }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
-        // Only pushes and pops happen under the lock: it is whole even if a thread panicked.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a trap means, in words.
-    fn explain(&self, error: &wasmtime::Error, instance: Option<&mut Instance>) -> Failure {
-        self.diagnose(error, instance).1
-    }
-
-    /// What kind of trap it is, by what it is counted as, and what it means in words.
-    fn diagnose(
-        &self,
-        error: &wasmtime::Error,
-        instance: Option<&mut Instance>,
-    ) -> (TrapKind, Failure) {
-        let mut root = error.root_cause().to_string();
-        if root.contains(TOO_MUCH_IN_A_CALL) {
-            let most = ByteSize(self.template.max_bytes_per_call() as u64);
-            root = format!("it handed over more than {most} in one call, which nothing takes");
-        }
-        let (kind, reason): (TrapKind, _) = if instance.is_some_and(Instance::was_refused_memory) {
-            let limit = ByteSize(self.limits().memory_bytes);
-            let reason = format!("{root} (it was refused more memory than its limit of {limit})");
-            (|counters| &counters.traps_of_memory, reason)
-        } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            (
-                |counters| &counters.traps_by_exit,
-                format!("it exited with code {}", exit.0),
-            )
-        } else {
-            (|counters| &counters.traps_of_code, root)
-        };
-        // Only where in the guest: the host's own frames say nothing about it, and take long to name.
-        let backtrace = error
-            .downcast_ref::<WasmBacktrace>()
-            .map(|trace| words::in_lines(&trace.to_string()));
-        (
-            kind,
-            Failure {
-                kind: FailureKind::Trap,
-                reason,
-                backtrace,
-            },
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use wasmtime::component::{Component, Linker};
-    use wasmtime::{Engine, Store};
-
-    use super::*;
-
-    #[test]
-    fn a_call_that_hands_over_too_much_is_known_by_wasmtimes_words() -> wasmtime::Result<()> {
-        let text = r#"(component
-            (import "take" (func $take (param "text" string)))
-            (core module $memory (memory (export "memory") 1))
-            (core instance $memory (instantiate $memory))
-            (core func $take (canon lower (func $take) (memory (core memory $memory "memory"))))
-            (core module $m
-                (import "" "take" (func $take (param i32 i32)))
-                (func (export "run") (call $take (i32.const 0) (i32.const 1000))))
-            (core instance $i (instantiate $m (with "" (instance (export "take" (func $take))))))
-            (func (export "run") (canon lift (core func $i "run"))))"#;
-        let engine = Engine::default();
-        let component = Component::new(&engine, wat::parse_str(text)?)?;
-        let mut linker = Linker::new(&engine);
-        linker
-            .root()
-            .func_wrap("take", |_, (_,): (String,)| Ok(()))?;
-        let mut store = Store::new(&engine, ());
-        let instance = linker.instantiate(&mut store, &component)?;
-        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
-        run.call(&mut store, ())?;
-        store.set_hostcall_fuel(999);
-        let trap = run.call(&mut store, ()).expect_err("it is too much");
-        let words = trap.root_cause().to_string();
-        assert!(words.contains(TOO_MUCH_IN_A_CALL), "{words}");
-        Ok(())
+    fn trapped(&self, error: &wasmtime::Error, instance: &mut Instance) -> Failure {
+        trap::explain(error, &self.template, Some(instance))
     }
 }

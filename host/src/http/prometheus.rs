@@ -10,7 +10,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::connection::{ConnectionCounters, ConnectionState};
+use crate::message::OutcomeKind;
 use crate::metrics::{Distribution, GuestStats};
+use crate::policy::Grant;
 use crate::status::{GuestStatus, HostStatus};
 
 /// What is put before every name.
@@ -42,6 +44,31 @@ impl StatusCollector {
                     .try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
             })?;
         }
+        let help = "Messages by what became of them";
+        family(to, "guest_messages", help, MetricType::Counter, |to| {
+            self.0.guests.iter().try_for_each(|guest| {
+                let outcomes =
+                    OutcomeKind::ALL.map(|kind| (kind.label(), guest.stats.outcome(kind)));
+                let dropped = ("dropped", guest.stats.dropped);
+                let mut all = outcomes.into_iter().chain([dropped]);
+                all.try_for_each(|(word, count)| {
+                    counter(
+                        to,
+                        &[("guest", guest.name.as_str()), ("outcome", word)],
+                        count,
+                    )
+                })
+            })
+        })?;
+        let help = "Operations that were denied, by the grant that is missing";
+        family(to, "guest_denials", help, MetricType::Counter, |to| {
+            self.0.guests.iter().try_for_each(|guest| {
+                Grant::ALL.into_iter().try_for_each(|grant| {
+                    let labels = [("guest", guest.name.as_str()), ("grant", grant.label())];
+                    counter(to, &labels, guest.stats.denied(grant))
+                })
+            })
+        })?;
         for (name, help, label, cases) in LABELLED_COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
                 self.0.guests.iter().try_for_each(|guest| {
@@ -165,21 +192,7 @@ const COUNTERS: [(&str, &str, Stat); 5] = [
     ),
 ];
 
-const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
-    (
-        "guest_messages",
-        "Messages by what became of them",
-        "outcome",
-        &[
-            ("handled", |guest| guest.handled),
-            ("retried", |guest| guest.retried),
-            ("rejected", |guest| guest.rejected),
-            ("trapped", |guest| guest.trapped),
-            ("timed_out", |guest| guest.timed_out),
-            ("not_started", |guest| guest.not_started),
-            ("dropped", |guest| guest.dropped),
-        ],
-    ),
+const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 2] = [
     (
         "guest_traps",
         "Messages whose handler was ended, by why",
@@ -190,19 +203,6 @@ const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 4] = [
             ("exit", |guest| guest.traps_by_exit),
             ("panic", |guest| guest.traps_by_panic),
             ("timeout", |guest| guest.timed_out),
-        ],
-    ),
-    (
-        "guest_denials",
-        "Operations that were denied, by the grant that is missing",
-        "grant",
-        &[
-            ("publish", |guest| guest.denied_publish),
-            ("request", |guest| guest.denied_request),
-            ("subscribe", |guest| guest.denied_subscribe),
-            ("bucket", |guest| guest.denied_bucket),
-            ("bucket_write", |guest| guest.denied_bucket_write),
-            ("settings", |guest| guest.denied_settings),
         ],
     ),
     (

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
+use super::answer::Answer;
 use super::bindings::keyvalue::{BucketConfig, Entry, Host, HostBucket, Storage};
 use super::bindings::types;
-use super::{Answer, CtxView, ImportContext};
+use super::context::CtxView;
+use super::ops;
 use crate::config::{self, BucketAccess, BucketSettings};
 use crate::connector::{self, Bucket};
 
@@ -33,12 +35,8 @@ impl CtxView<'_> {
     /// The bucket, if the guest may write to it.
     fn writable(&self, handle: &Handle) -> Answer<Bucket> {
         let handle = self.handle(handle)?;
-        Ok(match handle.access {
-            BucketAccess::ReadWrite => Ok(handle.bucket.clone()),
-            BucketAccess::Read => Err(self
-                .ctx
-                .denied(&self.ctx.shared.policy.read_only(handle.bucket.name()))),
-        })
+        let writable = ops::writable(self.ctx, &handle.bucket, handle.access);
+        Ok(writable.map_err(Into::into))
     }
 
     fn opened(&mut self, bucket: Bucket, access: BucketAccess) -> wasmtime::Result<Handle> {
@@ -60,50 +58,14 @@ impl Host for CtxView<'_> {}
 
 impl HostBucket for CtxView<'_> {
     async fn open(&mut self, name: Option<String>) -> Answer<Handle> {
-        let ImportContext {
-            policy,
-            connector,
-            default_bucket,
-            ..
-        } = &*self.ctx.shared;
-        let name = name.unwrap_or_else(|| default_bucket.clone());
-        let access = match policy.bucket(&name) {
-            Ok(access) => access,
-            Err(denied) => return Ok(Err(self.ctx.denied(&denied))),
-        };
-        match connector
-            .open_bucket(&name, access == BucketAccess::ReadWrite)
-            .await
-        {
-            Ok(bucket) => Ok(Ok(self.opened(bucket, access)?)),
+        match ops::open_bucket(self.ctx, name).await {
+            Ok((bucket, access)) => Ok(Ok(self.opened(bucket, access)?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
     async fn create(&mut self, name: String, config: BucketConfig) -> Answer<Handle> {
-        let ImportContext {
-            policy,
-            connector,
-            bucket_settings,
-            ..
-        } = &*self.ctx.shared;
-        let denied = match policy.bucket(&name) {
-            Ok(BucketAccess::ReadWrite) => None,
-            Ok(BucketAccess::Read) => Some(policy.read_only(&name)),
-            Err(denied) => Some(denied),
-        };
-        if let Some(denied) = denied {
-            return Ok(Err(self.ctx.denied(&denied)));
-        }
-        let settings = settings(config);
-        // What the operator wrote down about a bucket is not a guest's to change.
-        if bucket_settings
-            .get(&name)
-            .is_some_and(|configured| *configured != settings)
-        {
-            return Ok(Err(self.ctx.denied(&policy.settings_are_the_hosts(&name))));
-        }
-        match connector.create_bucket(&name, settings).await {
+        match ops::create_bucket(self.ctx, &name, settings(config)).await {
             Ok(bucket) => Ok(Ok(self.opened(bucket, BucketAccess::ReadWrite)?)),
             Err(error) => Ok(Err(error.into())),
         }

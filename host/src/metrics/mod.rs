@@ -7,20 +7,21 @@ mod histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::message::{Failure, FailureKind, Outcome, OutcomeKind, TrapCause};
 use crate::policy::Grant;
 
 pub(crate) use histogram::{Distribution, Histogram};
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What has happened to one guest since it was loaded. All are counts that only grow.
+        /// Counts of one guest since it was loaded. They only grow.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
         #[non_exhaustive]
         pub struct GuestStats {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        /// The same, while they are counted.
+        /// The counts of [`GuestStats`], while they are counted, and gauges.
         #[derive(Debug, Default)]
         pub(crate) struct GuestCounters {
             $(pub(crate) $name: Counter,)*
@@ -96,8 +97,60 @@ figures! {
     instances_reused,
 }
 
+impl GuestStats {
+    /// The count of messages with this outcome.
+    #[must_use]
+    pub const fn outcome(&self, kind: OutcomeKind) -> u64 {
+        match kind {
+            OutcomeKind::Handled => self.handled,
+            OutcomeKind::Retried => self.retried,
+            OutcomeKind::Rejected => self.rejected,
+            OutcomeKind::Trapped => self.trapped,
+            OutcomeKind::TimedOut => self.timed_out,
+            OutcomeKind::NotStarted => self.not_started,
+        }
+    }
+
+    /// The count of operations that were denied for want of this grant.
+    #[must_use]
+    pub const fn denied(&self, grant: Grant) -> u64 {
+        match grant {
+            Grant::Publish => self.denied_publish,
+            Grant::Request => self.denied_request,
+            Grant::Subscribe => self.denied_subscribe,
+            Grant::Bucket => self.denied_bucket,
+            Grant::BucketWrite => self.denied_bucket_write,
+            Grant::BucketSettings => self.denied_settings,
+        }
+    }
+}
+
 impl GuestCounters {
-    /// Counts an operation that no grant covers.
+    /// Counts the outcome of a message.
+    pub(crate) fn count(&self, outcome: &Outcome) {
+        match outcome.kind() {
+            OutcomeKind::Handled => self.handled.add_one(),
+            OutcomeKind::Retried => self.retried.add_one(),
+            OutcomeKind::Rejected => self.rejected.add_one(),
+            OutcomeKind::Trapped => self.trapped.add_one(),
+            OutcomeKind::TimedOut => self.timed_out.add_one(),
+            OutcomeKind::NotStarted => self.not_started.add_one(),
+        }
+        if let Outcome::Failed(Failure {
+            kind: FailureKind::Trap(cause),
+            ..
+        }) = outcome
+        {
+            match cause {
+                TrapCause::Code => self.traps_of_code.add_one(),
+                TrapCause::Memory => self.traps_of_memory.add_one(),
+                TrapCause::Exit => self.traps_by_exit.add_one(),
+                TrapCause::Panic => self.traps_by_panic.add_one(),
+            }
+        }
+    }
+
+    /// Counts an operation that was denied for want of this grant.
     pub(crate) fn deny(&self, grant: Grant) {
         self.denied.add_one();
         match grant {
@@ -106,7 +159,7 @@ impl GuestCounters {
             Grant::Subscribe => self.denied_subscribe.add_one(),
             Grant::Bucket => self.denied_bucket.add_one(),
             Grant::BucketWrite => self.denied_bucket_write.add_one(),
-            Grant::Settings => self.denied_settings.add_one(),
+            Grant::BucketSettings => self.denied_settings.add_one(),
         }
     }
 }
@@ -126,7 +179,7 @@ impl Counter {
     }
 }
 
-/// What there is now.
+/// A value that rises and falls.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! How long one value lives: what is asked for, and what a stored message says.
+//! Times to live of messages and values: as they are asked for, and as a stored message says.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,14 +6,14 @@ use super::duration::parse_go_duration;
 use crate::error::Error;
 
 /// Servers count in nanoseconds in 64 bits; a hundred years stay well within.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A TTL as servers take it: whole seconds, at least one. Rounded up, so that no value leaves early.
+/// A value's TTL as servers take it: whole seconds, at least one. Rounded up, so that no value leaves early.
 ///
 /// # Errors
 /// `Invalid` where it is longer than a hundred years.
-pub(crate) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
-    if ttl > LONGEST {
+pub(crate) fn value_ttl_seconds(ttl: Duration) -> Result<u64, Error> {
+    if ttl > MAX {
         return Err(Error::Invalid(
             "a TTL of more than a hundred years: leave it out, and the value does not expire by itself"
                 .to_owned(),
@@ -22,11 +22,25 @@ pub(crate) fn whole_seconds(ttl: Duration) -> Result<u64, Error> {
     Ok(ttl_seconds(ttl))
 }
 
-/// The server counts in whole seconds, at least one. Rounded up: nothing goes earlier than asked.
+/// A message's TTL as servers take it: whole seconds, at least one. Rounded up, so that no message leaves early.
 pub(crate) fn ttl_seconds(ttl: Duration) -> u64 {
     ttl.as_secs()
         .saturating_add(u64::from(ttl.subsec_nanos() > 0))
         .max(1)
+}
+
+/// Checks a TTL that a guest asks for: the server counts in whole seconds and refuses less than one.
+///
+/// # Errors
+/// `Invalid` where it is shorter than a second.
+pub(crate) fn check_message_ttl(ttl: Duration) -> Result<(), Error> {
+    if ttl < Duration::from_secs(1) {
+        let millis = ttl.as_millis();
+        return Err(Error::Invalid(format!(
+            "a time to live is at least 1000 ms, not {millis}"
+        )));
+    }
+    Ok(())
 }
 
 /// Reads a `Nats-TTL` header. Other clients write it the way Go prints a duration (`1h0m0s`), and servers leave out
@@ -57,23 +71,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_to_live_is_rounded_up_to_whole_seconds() {
+    fn a_time_to_live_is_rounded_up_to_value_ttl_seconds() {
         let seconds =
             [0, 1, 999, 1000, 1001, 2500].map(|ms| ttl_seconds(Duration::from_millis(ms)));
         assert_eq!(seconds, [1, 1, 1, 1, 2, 3]);
     }
 
     #[test]
-    fn a_ttl_is_rounded_up_to_whole_seconds() {
+    fn a_ttl_is_rounded_up_to_value_ttl_seconds() {
         for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (60_000, 60)] {
             assert_eq!(
-                whole_seconds(Duration::from_millis(millis)),
+                value_ttl_seconds(Duration::from_millis(millis)),
                 Ok(seconds),
                 "{millis} ms"
             );
         }
         assert!(matches!(
-            whole_seconds(Duration::MAX),
+            value_ttl_seconds(Duration::MAX),
             Err(Error::Invalid(_))
         ));
     }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::context::GuestContext;
 use super::deployment::{Deployment, Promotion};
-use super::diff::{Desired, NewVersion, Role, Step};
+use super::diff::{Desired, NewVersion, Step, VersionRole};
 use super::report::{ChangeError, DrainReport, GuestError};
 use super::resolve::Compiled;
 use super::running_guests::{RunningGuests, end_versions};
@@ -19,7 +19,7 @@ use crate::trigger::{Prepared, VersionSubscriptions};
 struct StartedVersion {
     context: GuestContext,
     candidate: Candidate,
-    role: Role,
+    role: VersionRole,
     desired: Desired,
 }
 
@@ -132,7 +132,7 @@ impl RunningGuests {
             })
             .collect();
         let starts = starts.into_iter().map(async |(context, new)| {
-            let is_canary = matches!(new.role, Role::Canary(_));
+            let is_canary = matches!(new.role, VersionRole::Canary(_));
             let component = compiled.get(new.digest);
             let started = self.start(context, new, component).await;
             started.map_err(|error| match is_canary {
@@ -207,10 +207,10 @@ impl RunningGuests {
                 continue;
             }
             match version.role.clone() {
-                Role::Canary(settings) => {
+                VersionRole::Canary(settings) => {
                     ready.push(ReadyVersion::Canary(Box::new(version), settings));
                 }
-                Role::InService => {
+                VersionRole::InService => {
                     let wants = version.candidate.subscriptions();
                     match prepare(&version.context, wants).await {
                         Ok(prepared) => {

@@ -68,14 +68,14 @@ pub(super) struct NewVersion {
     pub(super) settings: GuestSettings,
     /// The component that the version runs.
     pub(super) digest: Digest,
-    pub(super) role: Role,
+    pub(super) role: VersionRole,
     /// The guest as it is asked to be.
     pub(super) desired: Desired,
 }
 
 /// The part that a new version is to play.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum VersionRole {
     /// It replaces the guest's other versions, if there are any.
     InService,
     /// It gets a share of the guest's messages.
@@ -178,7 +178,7 @@ pub(super) fn steps_for_load(guest: &str, latest_version: u32, desired: &Desired
         number: latest_version + 1,
         settings: desired.settings.in_service(),
         digest: desired.digests.main,
-        role: Role::InService,
+        role: VersionRole::InService,
         desired: desired.clone(),
     };
     std::iter::once(Step::Start(Box::new(main)))
@@ -194,7 +194,7 @@ fn step_for_canary(guest: &str, latest_version: u32, desired: &Desired) -> Optio
         number: latest_version + 1,
         settings: desired.settings.of_canary(&settings),
         digest: desired.digests.canary?,
-        role: Role::Canary(settings),
+        role: VersionRole::Canary(settings),
         desired: desired.clone(),
     })))
 }
@@ -238,8 +238,8 @@ mod tests {
     fn in_short(diff: &Diff) -> Vec<String> {
         let name = |step: &Step| match step {
             Step::Start(new) => match new.role {
-                Role::InService => format!("start {}", new.number),
-                Role::Canary(_) => format!("canary {}", new.number),
+                VersionRole::InService => format!("start {}", new.number),
+                VersionRole::Canary(_) => format!("canary {}", new.number),
             },
             Step::Promote { .. } => "promote".to_owned(),
             Step::EndCanary { .. } => "end canary".to_owned(),

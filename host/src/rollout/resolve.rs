@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::context::HostContext;
-use super::diff::{Desired, Digests, Role, RunningGuest, Step};
+use super::diff::{Desired, Digests, RunningGuest, Step, VersionRole};
 use super::report::{ChangeError, GuestError};
 use super::running_guests::RunningGuests;
 use crate::component::{ComponentSource, Digest, Fetched, fetch, fetch_file};
@@ -146,8 +146,8 @@ impl RunningGuests {
             };
             new.digest = compiled.add(component);
             match new.role {
-                Role::InService => new.desired.digests.main = new.digest,
-                Role::Canary(_) => new.desired.digests.canary = Some(new.digest),
+                VersionRole::InService => new.desired.digests.main = new.digest,
+                VersionRole::Canary(_) => new.desired.digests.canary = Some(new.digest),
             }
         }
         Ok(())
@@ -157,15 +157,15 @@ impl RunningGuests {
         &self,
         guest: &str,
         source: &ComponentSource,
-        role: &Role,
+        role: &VersionRole,
     ) -> Result<CompiledComponent, ChangeError> {
         let files = CompiledFiles::default();
         let found = resolve_one(self.context(), source, &[], &files).await;
         let found = found.map_err(|error| {
             let error = ChangeError::guest(guest, error.into());
             match role {
-                Role::InService => error,
-                Role::Canary(_) => error.of_canary(),
+                VersionRole::InService => error,
+                VersionRole::Canary(_) => error.of_canary(),
             }
         })?;
         match found {

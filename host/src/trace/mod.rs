@@ -18,7 +18,7 @@ pub(crate) use self::context::{TraceHeaders, is_trace_header};
 pub(crate) use self::export::Exporter;
 
 use self::context::remote_parent;
-use crate::message::{FailureKind, Outcome};
+use crate::message::Outcome;
 
 /// Makes spans. A clone makes them for the same collector.
 #[derive(Clone)]
@@ -123,21 +123,11 @@ impl Traced {
             return;
         };
         span.version = Some(version);
-        (span.outcome, span.status) = match outcome {
-            Outcome::Handled(_) => ("handled", Status::Unset),
-            Outcome::Failed(failure) => (word(failure.kind), Status::error(failure.reason.clone())),
+        span.outcome = outcome.kind().label();
+        span.status = match outcome {
+            Outcome::Handled(_) => Status::Unset,
+            Outcome::Failed(failure) => Status::error(failure.reason.clone()),
         };
-    }
-}
-
-/// The same words as the guest's figures have.
-fn word(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Retry(_) => "retried",
-        FailureKind::Reject => "rejected",
-        FailureKind::Trap => "trapped",
-        FailureKind::Timeout => "timed_out",
-        FailureKind::NotStarted => "not_started",
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::headers::{clean, from_wire, to_wire};
-use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply};
+use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply, TrapCause};
 use crate::metrics::GuestCounters;
 use crate::protocol::reserved::takes_orders;
 use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
@@ -140,11 +140,7 @@ impl Unsettled {
         if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
             // Whoever waits learns at least that nothing will come.
             let reason = "the handler's reply is not allowed".into();
-            let failure = Failure {
-                kind: FailureKind::Trap,
-                reason,
-                backtrace: None,
-            };
+            let failure = Failure::new(FailureKind::Trap(TrapCause::Code), reason);
             self.send(&reply_to, service_error(&failure)).await?;
         }
         sent
@@ -159,25 +155,55 @@ impl Unsettled {
     }
 }
 
-/// The answer of a service that failed.
-/// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>
+/// The answer to whoever waits for a message that failed.
 fn service_error(failure: &Failure) -> Reply {
-    let words = match failure.kind {
-        // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
-        FailureKind::Retry(_) | FailureKind::Reject => clean(&failure.reason),
-        FailureKind::Trap => "the handler failed".to_owned(),
-        FailureKind::Timeout => "the handler took too long".to_owned(),
-        FailureKind::NotStarted => "the handler cannot run now".to_owned(),
-    };
+    let (code, words) = error_answer(failure);
+    // A header of an answer of ours must not make it one that cannot be sent.
     let headers = vec![
-        (SERVICE_ERROR.to_owned(), words),
-        (
-            SERVICE_ERROR_CODE.to_owned(),
-            failure.kind.service_code().to_string(),
-        ),
+        (SERVICE_ERROR.to_owned(), clean(words)),
+        (SERVICE_ERROR_CODE.to_owned(), code.to_string()),
     ];
     Reply {
         headers,
         payload: Bytes::new(),
+    }
+}
+
+/// The code and the words of a failure, as its sender hears them. The numbers are HTTP's, as services on NATS use them.
+/// <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>
+fn error_answer(failure: &Failure) -> (u16, &str) {
+    match failure.kind {
+        // What a guest says of itself is for its senders; what is wrong inside it is for its operator.
+        FailureKind::Reject => (400, &failure.reason),
+        FailureKind::Retry(_) => (503, &failure.reason),
+        FailureKind::Trap(_) => (500, "the handler failed"),
+        FailureKind::Timeout => (504, "the handler took too long"),
+        FailureKind::NotStarted => (503, "the handler cannot run now"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_hears_what_a_guest_says_of_itself_and_not_what_is_wrong_inside_it() {
+        let heard = |kind| {
+            let failure = Failure::new(kind, "no such order".to_owned());
+            let (code, words) = error_answer(&failure);
+            (code, words.to_owned())
+        };
+        let own = "no such order".to_owned();
+        assert_eq!(heard(FailureKind::Reject), (400, own.clone()));
+        assert_eq!(heard(FailureKind::Retry(None)), (503, own));
+        for (kind, code) in [
+            (FailureKind::Trap(TrapCause::Code), 500),
+            (FailureKind::Timeout, 504),
+            (FailureKind::NotStarted, 503),
+        ] {
+            let (answered, words) = heard(kind);
+            assert_eq!(answered, code, "{kind:?}");
+            assert!(words.starts_with("the handler"), "{words}");
+        }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn sum(key: &str, last: Option<&Stored>, by: i64) -> Result<Decision<
     })?;
     let options = match (live, left) {
         (Some(_), Some(left)) => WriteOptions {
-            ttl_seconds: Some(ttl::whole_seconds(Duration::from_nanos(left))?),
+            ttl_seconds: Some(ttl::value_ttl_seconds(Duration::from_nanos(left))?),
             expires,
             ..WriteOptions::default()
         },

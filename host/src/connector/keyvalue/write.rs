@@ -106,7 +106,7 @@ impl BucketHandle {
         deadline: Instant,
     ) -> Result<Option<u64>, Error> {
         let Some(ttl) = ttl else { return Ok(None) };
-        let seconds = ttl::whole_seconds(ttl)?;
+        let seconds = ttl::value_ttl_seconds(ttl)?;
         let mut info = self.info(deadline).await?;
         if info.history > 1 || !info.allows_ttl {
             // Only what is so right now is a reason to refuse.

@@ -8,13 +8,13 @@ use wasmtime::component::{Component, Linker, ResourceType};
 use wasmtime::{Engine, bail};
 
 /// The package, with the colon and the slash of the names of its interfaces.
-pub(super) const HTTP: &str = "wasi:http/";
+pub(crate) const HTTP: &str = "wasi:http/";
 
 /// Stands for every resource of the package. There never is one.
 struct Never;
 
 /// Whether a component imports any of the package.
-pub(super) fn is_imported(engine: &Engine, component: &Component) -> bool {
+pub(crate) fn is_imported(engine: &Engine, component: &Component) -> bool {
     component
         .component_type()
         .imports(engine)
@@ -25,7 +25,7 @@ pub(super) fn is_imported(engine: &Engine, component: &Component) -> bool {
 ///
 /// # Errors
 /// The linker has it already.
-pub(super) fn link<T: Send + 'static>(
+pub(crate) fn link<T: Send + 'static>(
     linker: &mut Linker<T>,
     engine: &Engine,
     component: &Component,

@@ -1,9 +1,9 @@
-//! What a guest says, fit for a line of a log, a terminal or a header.
+//! Words of guests, made fit for a line of a log, a terminal or a header.
 
 use std::borrow::Cow;
 
 /// A longer reason is cut: it goes into a log line and into a header.
-const LONGEST_REASON_BYTES: usize = 4 * 1024;
+const MAX_REASON_BYTES: usize = 4 * 1024;
 
 /// The most of a line of a backtrace, as there are dozens.
 const MAX_LINE_BYTES: usize = 512;
@@ -31,7 +31,7 @@ pub(super) fn in_lines(text: &str) -> String {
 
 /// Why a guest says that it failed: in one line, and not without an end.
 pub(super) fn reason(text: &str) -> String {
-    cut(text, LONGEST_REASON_BYTES)
+    cut(text, MAX_REASON_BYTES)
 }
 
 /// The beginning of a text, in one line.
@@ -69,9 +69,9 @@ mod tests {
     #[test]
     fn a_reason_is_cut_between_characters() {
         assert_eq!(reason("no such order"), "no such order");
-        let cut = reason(&format!("x{}", "é".repeat(LONGEST_REASON_BYTES)));
+        let cut = reason(&format!("x{}", "é".repeat(MAX_REASON_BYTES)));
         assert!(
-            cut.ends_with("é…") && cut.len() <= LONGEST_REASON_BYTES + "…".len(),
+            cut.ends_with("é…") && cut.len() <= MAX_REASON_BYTES + "…".len(),
             "{}",
             cut.len()
         );
