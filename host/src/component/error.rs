@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::source::ComponentSource;
 
-/// Why a component's bytes cannot be had.
+/// Errors of fetching a component's bytes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {

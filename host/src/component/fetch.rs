@@ -11,9 +11,9 @@ use super::source::ComponentSource;
 
 /// A component as its source has it now.
 pub(crate) enum Fetched {
-    /// It is one that was known.
+    /// The component is one that was known.
     Known(Digest),
-    /// It is another: its digest and its bytes.
+    /// The component is another: its digest and its bytes.
     New(Digest, Vec<u8>),
 }
 

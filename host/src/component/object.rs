@@ -21,14 +21,14 @@ const MAX_BYTES: u64 = 256 << 20;
 /// again, with the new one.
 const TRIES: u32 = 3;
 
-/// How long the server may take for the next piece.
+/// The time that the server may take for the next piece.
 const PIECE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An object as the server has it now.
 pub(super) enum Object {
-    /// Its digest is one that was known: it was not read.
+    /// The object's digest is one that was known: it was not read.
     Known(Digest),
-    /// Its bytes.
+    /// The object's bytes.
     New(Vec<u8>),
 }
 

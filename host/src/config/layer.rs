@@ -119,7 +119,7 @@ impl Layer {
         }
     }
 
-    /// This layer, and the other one where this one says nothing.
+    /// Fills what this layer leaves open from the other one.
     pub(super) fn over(self, below: Self) -> Self {
         Self {
             servers: self.servers.or(below.servers),

@@ -32,13 +32,13 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Where to listen.
+/// Reads an address to listen on.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "is not an IP address and a port such as \"127.0.0.1:9464\"".to_owned())
 }
 
-/// What Go's `strconv.ParseBool` takes.
+/// Reads what Go's `strconv.ParseBool` takes.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -94,7 +94,7 @@ pub(super) fn queue(text: &str) -> Result<String, String> {
     subject::queue(text).map(|()| text.to_owned())
 }
 
-/// Where a collector of traces is: `http://host:port`.
+/// Reads the address of a collector of traces: `http://host:port`.
 pub(super) fn otlp_endpoint(text: &str) -> Result<String, String> {
     check_otlp_endpoint(text).map(|()| text.to_owned())
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::headers::{self, set, set_checked};
 use crate::protocol::ttl::ttl_seconds;
 
-/// What a stream is asked to mind when it stores a message.
+/// Conditions under which a stream stores a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreOptions {
     /// A second message with this id, within the stream's duplicate window, is not stored.

@@ -23,7 +23,7 @@ use keyvalue::Buckets;
 pub use keyvalue::{Bucket, Entry};
 pub use pubsub::{RawSubscription, Received, Subscription};
 
-/// How long a request waits for its reply, unless told otherwise.
+/// The time that a request waits for its reply, unless told otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Publish and subscribe, requests, streams and key/value buckets over one connection to NATS.
@@ -59,7 +59,7 @@ pub struct Connector {
     request_timeout: Duration,
 }
 
-/// What all clones of a connector have in common.
+/// Shared by all clones of a connector.
 #[derive(Debug)]
 struct Shared {
     connection: Connection,
@@ -229,7 +229,7 @@ impl Connector {
         self.shared.connection.jetstream()
     }
 
-    /// Whether there is a server, and whether there can be one again; also to wait for a change.
+    /// The connection's state: whether there is a server, and whether there can be one again; also to wait for a change.
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) {
@@ -244,7 +244,7 @@ impl Connector {
         self.shared.connection.state()
     }
 
-    /// What has happened on the connection so far.
+    /// Counts of the connection so far.
     ///
     /// ```no_run
     /// # fn example(connector: &wharf::Connector) {

@@ -223,7 +223,7 @@ impl Connector {
     }
 }
 
-/// What a service's error says, if the message is one.
+/// The words of a service's error, if the message is one.
 fn service_error(message: &Message) -> Option<String> {
     let ServiceError { code, words } = ServiceError::of(message.headers.as_ref())?;
     Some(format!("the service answered with error {code}: {words}"))
@@ -286,7 +286,7 @@ impl<T: DeserializeOwned> Stream for Subscription<T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received<T> {
-    /// What its payload says.
+    /// The value of the payload.
     pub value: T,
     /// The message itself.
     pub message: Message,

@@ -10,7 +10,7 @@ use super::state::State;
 use crate::component::{ComponentSource, Digest, FetchError, read_file};
 use crate::imports::offered;
 
-/// Why a component cannot be a guest.
+/// Errors of loading a component as a guest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -20,42 +20,42 @@ pub enum LoadError {
     /// The bytes are no WebAssembly component.
     #[error("{component} is not a component: {why}")]
     NotAComponent {
-        /// Where it comes from.
+        /// The component's source.
         component: ComponentSource,
-        /// What it is, and what to do.
+        /// The kind of file that it is, and what to do.
         why: String,
     },
     /// The component cannot be compiled.
     #[error("cannot compile component {component}")]
     Compile {
-        /// Where it comes from.
+        /// The component's source.
         component: ComponentSource,
-        /// Why.
+        /// The compiler's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The component is none that this host can run.
     #[error("component {component} is no guest of this host: {}", problems.join("; "))]
     NoGuest {
-        /// Where it comes from.
+        /// The component's source.
         component: ComponentSource,
         /// All that is wrong with it.
         problems: Vec<String>,
     },
 }
 
-/// What a component asks for and offers.
+/// A component's imports and exports, and whether they make it a guest.
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
     /// The size of the file.
     pub size_bytes: u64,
-    /// What the component imports.
+    /// Interfaces that the component imports.
     pub imports: Vec<ImportedInterface>,
-    /// What it exports.
+    /// Interfaces that the component exports.
     pub exports: Vec<String>,
     /// The world of `wharf:nats` that it fits: `guest`, or `service` if it has a lifecycle, too.
     pub world: Option<&'static str>,
-    /// Why it is no guest of this host. Empty if it is one.
+    /// The reasons for which it is no guest of this host. Empty if it is one.
     pub problems: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct ImportedInterface {
-    /// Its name, with package and version.
+    /// The interface's name, with package and version.
     pub name: String,
     /// Whether this host offers it. What languages import unasked counts as offered: of `wasi:sockets` every call is
     /// refused, and to call any of `wasi:http` is a trap.

@@ -25,14 +25,14 @@ const TABLES_PER_INSTANCE: u32 = 16;
 const CORE_INSTANCES_PER_INSTANCE: u32 = 100;
 /// Entries in one table. Python uses some 10,000.
 const TABLE_ELEMENTS: usize = 100_000;
-/// What stays in memory of a slot that is used again: clearing it is quicker than giving it back to the kernel.
+/// The bytes of a slot that stay in memory for its next use: clearing them is quicker than giving them back to the kernel.
 const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// How often a guest that computes lets others run. Its time limit is looked at as often. A timer or an answer from the
+/// The time after which a guest that computes lets others run. Its time limit is looked at as often. A timer or an answer from the
 /// network waits for about as long, times the guests that compute for each thread.
 const TICK: Duration = Duration::from_millis(1);
 
-/// How often it is looked at while no guest runs. A host with nothing to do would spend 2 % of a core on shorter ticks.
+/// The tick while no guest runs. A host with nothing to do would spend 2 % of a core on shorter ticks.
 const IDLE_TICK: Duration = Duration::from_millis(10);
 
 /// So many ticks in which no guest ran are enough to take the next ones to be idle.
@@ -41,7 +41,7 @@ const MAX_QUIET_TICKS: u32 = 100;
 /// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
 pub(crate) struct Engine {
     pub(super) engine: wasmtime::Engine,
-    /// What every guest may import, but for what it gets in the shape in which it imports it.
+    /// The linker of what every guest may import, but for what it gets in the shape in which it imports it.
     linker: Linker<State>,
     /// Tells the ticker that guests run.
     pub(super) activity: Activity,
@@ -149,7 +149,7 @@ fn user_cache() -> Option<PathBuf> {
     )
 }
 
-/// What is in the cache is run as native code: nobody else may write there.
+/// Makes and checks a directory that only we can write: files in the cache are run as native code.
 fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -166,7 +166,7 @@ fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Whether a guest has run since the last tick.
+/// A flag: a guest has run since the last tick.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Activity(Arc<AtomicBool>);
 

@@ -13,11 +13,11 @@ pub(super) struct MemoryLimiter {
     /// The last thing asked for was too much: the trap that follows is likely to be about that.
     refused: bool,
     counters: Arc<GuestCounters>,
-    /// What of the guest's memory is this store's.
+    /// This store's part of the guest's memory gauge.
     held: Held,
 }
 
-/// What one element of a table takes: a pointer.
+/// The bytes of one element of a table: a pointer.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
 impl MemoryLimiter {

@@ -19,7 +19,7 @@ const LONGEST_LINE_BYTES: usize = 8 * 1024;
 /// runs while they are logged.
 const MAX_WRITE_BYTES: usize = 4 * 1024;
 
-/// Which of the two it is.
+/// The two streams of output.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     Stdout,

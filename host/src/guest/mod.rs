@@ -47,7 +47,7 @@ pub(crate) struct Guest {
     lifecycle: LifecycleExport,
 }
 
-/// Why a guest did not come into service.
+/// Errors of a guest's start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestStartError {
     /// No instance could be made, or it trapped while it started.

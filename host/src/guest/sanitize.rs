@@ -29,7 +29,7 @@ pub(super) fn in_lines(text: &str) -> String {
     lines.join("\n    ")
 }
 
-/// Why a guest says that it failed: in one line, and not without an end.
+/// Makes a guest's reason for its failure one line, and cuts it.
 pub(super) fn reason(text: &str) -> String {
     cut(text, MAX_REASON_BYTES)
 }

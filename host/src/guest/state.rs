@@ -25,10 +25,10 @@ const MAX_FILE_WRITE_BYTES: usize = 16 * 1024 * 1024;
 /// The most random bytes that one call gives: making them takes milliseconds for each 100 KiB, in which nobody else runs.
 const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
-/// What the instances of one guest are made from.
+/// The template of the instances of one version of a guest.
 pub(crate) struct InstanceTemplate {
     pub(super) name: Arc<str>,
-    /// Which version of the guest it is.
+    /// The version's number.
     pub(super) version: u32,
     pub(super) settings: GuestSettings,
     config: WasiConfigVariables,
@@ -115,12 +115,12 @@ impl InstanceTemplate {
     }
 }
 
-/// What one instance carries with it.
+/// The state that one instance carries with it.
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     pub(super) limiter: MemoryLimiter,
-    /// It is one of the guest's instances.
+    /// The instance's part of the count of instances.
     _counted: Held,
     pub(super) imports: imports::Ctx,
     template: Arc<InstanceTemplate>,

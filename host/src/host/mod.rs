@@ -55,7 +55,7 @@ pub struct Host {
     report: watch::Receiver<Option<DrainReport>>,
 }
 
-/// What a host is started from. Made by [`Host::builder`].
+/// A host that is to be started. Made by [`Host::builder`].
 #[derive(Debug)]
 #[must_use = "a host runs once it is started"]
 pub struct HostBuilder {
@@ -78,7 +78,7 @@ impl Host {
         &self.handles.connector
     }
 
-    /// What has happened to a guest since it was loaded. `None` if there is no guest of that name.
+    /// Counts of a guest since it was loaded. `None` if there is no guest of that name.
     #[must_use]
     pub fn stats(&self, guest: &str) -> Option<GuestStats> {
         self.handles.guests.stats(guest)
@@ -233,7 +233,7 @@ impl Host {
         changing.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// What has happened on the connection so far.
+    /// Counts of the connection so far.
     #[must_use]
     pub fn connection_counters(&self) -> ConnectionCounters {
         self.handles.connection.counters()
@@ -245,7 +245,7 @@ impl Host {
         self.handles.server_url.as_deref()
     }
 
-    /// Where the host answers HTTP, with the port that the system has chosen if the settings name none.
+    /// The address on which the host answers HTTP, with the port that the system has chosen if the settings name none.
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.handles.http_address

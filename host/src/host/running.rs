@@ -29,7 +29,7 @@ use crate::trace::Exporter;
 /// published could be lost.
 const LAST_FENCE: Duration = Duration::from_secs(5);
 
-/// How long the last answers to operators may take.
+/// The time that the last answers to operators may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Polls of tasks after which a thread looks for timers and I/O that are due. A poll of a guest that computes takes a tick

@@ -8,7 +8,7 @@ use crate::connection::ConnectError;
 use crate::rollout::{ChangeError, GuestError};
 use crate::server::ServerError;
 
-/// Why a host did not start. What had been started has been stopped.
+/// Errors of a host's start. What had been started has been stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -17,7 +17,7 @@ pub enum StartError {
     Http {
         /// The address.
         listen: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// A nats-server of our own did not start.
@@ -29,9 +29,9 @@ pub enum StartError {
     /// A guest did not come into service.
     #[error("cannot start guest {name:?}")]
     Guest {
-        /// Its name.
+        /// The guest's name.
         name: String,
-        /// Why.
+        /// The reason.
         source: GuestError,
     },
     /// The guests together ask for more instances than there can be.

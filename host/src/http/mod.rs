@@ -27,13 +27,13 @@ use crate::status::HostStatus;
 /// Connections at once. Further ones wait in the kernel's queue until one of these ends.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a request may take to arrive.
+/// The time that a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may last. It is for one request: nobody keeps a place that he does not use.
+/// The time that a connection may last. It is for one request: nobody keeps a place without using it.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long answers that have been begun may take at the end.
+/// The time that answers that have begun may take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// After a connection could not be accepted, mostly for want of file descriptors.
@@ -41,7 +41,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// The host, as the HTTP endpoints see it.
 pub(crate) trait Observed: Send + Sync + 'static {
-    /// Whether guests receive messages.
+    /// Checks that guests receive messages.
     ///
     /// # Errors
     /// Says why they do not.
@@ -89,7 +89,7 @@ impl Http {
         })
     }
 
-    /// Where it listens, with the port that the system has chosen if none was named.
+    /// The address on which it listens, with the port that the system has chosen if none was named.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -15,7 +15,7 @@ use crate::metrics::{Distribution, GuestStats};
 use crate::policy::Grant;
 use crate::status::{GuestStatus, HostStatus};
 
-/// What is put before every name.
+/// The prefix of every name.
 const PREFIX: &str = "wharf";
 
 /// A host's status, as a collector.

@@ -23,7 +23,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of a message id. It has to fit into a message's headers beside others.
 const MAX_MESSAGE_ID_BYTES: usize = MAX_HEADER_BYTES / 2;
 
-/// Why an operation of a guest was not carried out.
+/// Errors of an operation of a guest.
 #[derive(Debug)]
 pub(super) enum OpError {
     /// No grant covers it.

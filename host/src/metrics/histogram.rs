@@ -67,7 +67,7 @@ impl Histogram {
 }
 
 impl Distribution {
-    /// How many there are.
+    /// The number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
     }

@@ -25,7 +25,7 @@ macro_rules! figures {
         #[derive(Debug, Default)]
         pub(crate) struct GuestCounters {
             $(pub(crate) $name: Counter,)*
-            /// How long messages took, whatever became of them.
+            /// Times that messages took, whatever became of them.
             pub(crate) handling: Histogram,
             /// Messages that are being handled, by all versions together.
             pub(crate) in_flight: Arc<Gauge>,
@@ -57,13 +57,13 @@ figures! {
     rejected,
     /// Messages that ended in a trap: these, by kind, follow.
     trapped,
-    /// The guest's code trapped.
+    /// Traps of the guest's code.
     traps_of_code,
-    /// It trapped after it was refused more memory.
+    /// Traps after the guest was refused more memory.
     traps_of_memory,
-    /// It exited.
+    /// Traps because the guest exited.
     traps_by_exit,
-    /// The host panicked while the guest called it.
+    /// Traps because the host panicked while the guest called it.
     traps_by_panic,
     /// Messages that took longer than the guest's limit.
     timed_out,

@@ -59,7 +59,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// This host's clock, in nanoseconds since the Unix epoch.
+/// Now by this host's clock, in nanoseconds since the Unix epoch.
 pub(crate) fn now_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -60,7 +60,7 @@ struct Item<T> {
     number: u64,
 }
 
-/// There was no room.
+/// The error of an item that found no room.
 #[derive(Debug)]
 pub(crate) struct Full;
 

@@ -15,7 +15,7 @@ pub(super) struct Canary {
     version: Version,
     analysis: Arc<CanaryAnalysis>,
     settings: CanarySettings,
-    /// Its failure has been logged and counted.
+    /// The canary's failure has been logged and counted.
     failure_is_reported: bool,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct HostContext {
     pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
     /// The time that a version or a guest may take to finish its messages.
     pub(crate) drain_timeout: Duration,
-    /// There is none if the host records no traces.
+    /// The tracer. There is none if the host records no traces.
     pub(crate) tracer: Option<Tracer>,
 }
 

@@ -76,9 +76,9 @@ pub(super) struct NewVersion {
 /// The part that a new version is to play.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum VersionRole {
-    /// It replaces the guest's other versions, if there are any.
+    /// The version replaces the guest's other versions, if there are any.
     InService,
-    /// It gets a share of the guest's messages.
+    /// The version gets a share of the guest's messages.
     Canary(CanarySettings),
 }
 

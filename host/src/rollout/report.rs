@@ -9,7 +9,7 @@ use crate::guest::LoadError;
 use crate::metrics::GuestStats;
 use crate::trigger::SubscribeRefused;
 
-/// What became of the messages that had arrived when a host, or a guest, was told to stop.
+/// Report of a drain: counts of the messages that had arrived when a host, or a guest, was told to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct DrainReport {
@@ -17,9 +17,9 @@ pub struct DrainReport {
     pub finished: u64,
     /// Messages that had arrived and were not handled in time.
     pub abandoned: u64,
-    /// What has happened to each guest, from its start to its end.
+    /// Counts of each guest, from its start to its end.
     pub guests: BTreeMap<String, GuestStats>,
-    /// What else went wrong: a server that could not be reached for the last round trip, a guest whose `stop` failed.
+    /// Problems besides: a server that could not be reached for the last round trip, a guest whose `stop` failed.
     pub problems: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl DrainReport {
         self.problems.extend(problems);
     }
 
-    /// What went wrong, in words, with what was abandoned.
+    /// The problems in words, with what was abandoned.
     pub(super) fn into_problems(self) -> Vec<String> {
         let mut problems = self.problems;
         if self.abandoned > 0 {
@@ -73,14 +73,14 @@ impl DrainReport {
     }
 }
 
-/// Why a guest did not come into service.
+/// Errors of a guest that did not come into service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// Its component is missing, or is no guest.
+    /// The component is missing, or is no guest: correct it, and load again.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It trapped, took too long or failed while it started. Says which.
+    /// The guest trapped, took too long or failed while it started. Says which.
     #[error("{0}")]
     Start(String),
     /// A subscription was refused.
@@ -88,10 +88,10 @@ pub enum GuestError {
     Subscribe {
         /// The subject, as it travels.
         subject: String,
-        /// Why.
+        /// The reason.
         source: Error,
     },
-    /// Its canary did not come on trial.
+    /// The guest's canary did not come up.
     #[error("its canary does not come up")]
     Canary(#[source] Box<GuestError>),
 }
@@ -103,17 +103,17 @@ impl GuestError {
     }
 }
 
-/// Why a guest was not loaded, replaced or unloaded. Nothing has changed then.
+/// Errors of a change of guests. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// There is a guest of that name.
+    /// A guest of that name is loaded: replace it.
     #[error("guest {name:?} is loaded already; it can be replaced")]
     AlreadyLoaded {
-        /// Its name.
+        /// The guest's name.
         name: String,
     },
-    /// There is no guest of that name.
+    /// No guest of that name is loaded.
     #[error("there is no guest {name:?}")]
     NotLoaded {
         /// The name.
@@ -124,27 +124,27 @@ pub enum ChangeError {
         "guest {name:?} asks for {asked} instances, and {free} of the host's {MAX_INSTANCES} are free: lower `instances.max`"
     )]
     TooManyInstances {
-        /// Its name.
+        /// The guest's name.
         name: String,
-        /// Its `instances.max`.
+        /// The guest's `instances.max`.
         asked: u32,
-        /// How many are free.
+        /// The instances that are free.
         free: usize,
     },
     /// The guest did not come into service.
     #[error("cannot start guest {name:?}")]
     Guest {
-        /// Its name.
+        /// The guest's name.
         name: String,
-        /// Why.
+        /// The reason.
         source: GuestError,
     },
     /// The guest has no version on trial.
     #[error("guest {name:?} has no canary{}", rolled_back.as_ref().map_or(String::new(), |why| format!(": the last one was rolled back: {why}")))]
     NoCanary {
-        /// Its name.
+        /// The guest's name.
         name: String,
-        /// Why the last one was rolled back, if it was.
+        /// The reason for which the last one was rolled back, if it was.
         rolled_back: Option<String>,
     },
     /// The host is stopping.

@@ -187,7 +187,7 @@ fn known(running: &RunningGuest) -> Vec<Digest> {
 
 /// A component as it was found.
 enum Found {
-    /// It is one of those that were known.
+    /// The component is one of those that were known.
     Known(Digest),
     Compiled(CompiledComponent),
 }

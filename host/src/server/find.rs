@@ -12,7 +12,7 @@ use super::ServerError;
 
 const VARIABLE: &str = "WHARF_NATS_SERVER";
 
-/// It brought a time to live for each message, which key/value buckets need.
+/// The oldest version: it brought a time to live for each message, which key/value buckets need.
 const OLDEST: (u32, u32) = (2, 11);
 
 /// To print its version takes a server a few milliseconds.

@@ -21,16 +21,16 @@ const QUEUE: usize = 8192;
 /// Spans sent at once.
 const BATCH: usize = 512;
 
-/// How long the first span of a batch waits for more.
+/// The time that the first span of a batch waits for more.
 const BATCH_DELAY: Duration = Duration::from_millis(500);
 
-/// How long the collector may take to answer.
+/// The time that the collector may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last spans may take when the host stops.
+/// The time that the last spans may take when the host stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often at most it is logged that spans are lost.
+/// The least time between two log lines on lost spans.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Owns the queue of spans, and the task that sends them.
@@ -133,7 +133,7 @@ async fn export(
     }
 }
 
-/// What came within a moment after the first. Nothing once the queue has ended.
+/// Waits for a span, and takes those that come within a moment after it. Nothing once the queue has ended.
 async fn next_batch(queue: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
     let mut batch = Vec::new();
     queue.recv_many(&mut batch, BATCH).await;
@@ -150,7 +150,7 @@ async fn next_batch(queue: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
     batch
 }
 
-/// What is to be said of lost spans, without a line for each batch.
+/// Log lines on lost spans, fewer than one for each batch.
 #[derive(Default)]
 struct Complaints {
     lost: u64,

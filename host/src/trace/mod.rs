@@ -33,10 +33,10 @@ struct Inner {
     ids: RandomIdGenerator,
 }
 
-/// A message in hand, as its trace sees it.
+/// A message that is being handled, as its trace sees it.
 pub(crate) struct Traced {
     headers: TraceHeaders,
-    /// There is none if the sender chose not to record this trace.
+    /// The span. There is none if the sender chose not to record this trace.
     span: Option<Span>,
 }
 
@@ -112,12 +112,12 @@ impl Tracer {
 }
 
 impl Traced {
-    /// What goes with everything that the guest sends while it handles the message.
+    /// Trace headers of everything that the guest sends while it handles the message.
     pub(crate) fn headers(&self) -> &TraceHeaders {
         &self.headers
     }
 
-    /// This version of the guest has handled the message: this is what became of it.
+    /// Ends the span with a message's outcome, as this version of the guest handled it.
     pub(crate) fn end(&mut self, version: u32, outcome: &Outcome) {
         let Some(mut span) = self.span.take() else {
             return;

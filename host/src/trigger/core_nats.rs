@@ -38,9 +38,9 @@ pub(super) struct Gate {
 
 /// The way in for the messages of a subscription that has just been begun.
 pub(super) enum Admission {
-    /// They wait behind a gate: the version that wants them is not in service yet.
+    /// Messages wait behind a gate: the version that wants them is not in service yet.
     Gated(watch::Receiver<bool>),
-    /// They go into the queue at once: the version is in service.
+    /// Messages go into the queue at once: the version is in service.
     Immediate,
 }
 

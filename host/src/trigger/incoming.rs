@@ -40,7 +40,7 @@ pub(super) struct SubscriptionContext {
     pub(super) guest: Arc<str>,
     pub(super) connection: Connection,
     pub(super) counters: Arc<GuestCounters>,
-    /// There is none if the host records no traces.
+    /// The tracer. There is none if the host records no traces.
     pub(super) tracer: Option<Tracer>,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Intake {
     subscriptions: Arc<Subscriptions>,
 }
 
-/// What a version wants to hear has begun, and waits until the version is in service: see [`Intake::prepare`].
+/// Subscriptions of a version that have begun, and wait until it is in service: see [`Intake::prepare`].
 #[must_use = "messages wait until it is committed or cancelled"]
 pub(crate) struct Prepared(Gate);
 
@@ -44,7 +44,7 @@ impl Intake {
         }
     }
 
-    /// What a new version of the guest wants to hear.
+    /// The subscriptions of a new version of the guest.
     pub(crate) fn of_version(
         &self,
         version: u32,

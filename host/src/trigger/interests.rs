@@ -9,7 +9,7 @@ use crate::error::Error;
 /// The most subscriptions of one guest. Each costs the host and the server memory, and a guest may make them by itself.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 1000;
 
-/// What tells a guest's subscriptions apart.
+/// The key of a subscription among those of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SubscriptionKey {
     /// The subject as it travels, with wildcards.
@@ -67,7 +67,7 @@ struct Held<S> {
     ending: bool,
 }
 
-/// Whether there is a subscription.
+/// The presence of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     Absent,

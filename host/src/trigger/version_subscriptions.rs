@@ -26,7 +26,7 @@ pub(crate) struct VersionSubscriptions {
 
 /// The part that the version plays for its guest.
 enum Phase {
-    /// It is to come into service, and wants these then.
+    /// The version is to come into service, and wants these then.
     Waiting(Wanted),
     InService,
     Retired,

@@ -27,7 +27,7 @@ pub(super) const TIME_ALLOWED: Duration = Duration::from_secs(5);
 /// A listing's consumer that is not asked for anything for so long is forgotten: nobody listens any more.
 const SCAN_IDLE: Duration = Duration::from_secs(30);
 
-/// What only reads is asked again after this time: a request is lost together with the server that leads the stream.
+/// The time after which a request that only reads is sent again: it is lost together with the server that leads the stream.
 const ASK_AGAIN: Duration = Duration::from_millis(2400);
 const READS: [&str; 2] = ["STREAM.INFO", "STREAM.MSG.GET"];
 
@@ -71,7 +71,7 @@ struct WithName {
     name: String,
 }
 
-/// What became of a request to create a stream.
+/// Result of a request to create a stream.
 pub(super) enum Created {
     /// The stream is there, with this configuration.
     Stream(Value),

@@ -256,7 +256,7 @@ impl Bucket {
             .collect())
     }
 
-    /// How many keys have a value: as many as [`keys`](Self::keys) would list.
+    /// The number of keys that have a value: as many as [`keys`](Self::keys) would list.
     pub async fn count(&self) -> Result<u64, Error> {
         let filters = key::filters("")?;
         let keys = self.on_stream(|_| scan::keys(self.api(), &filters)).await?;

@@ -15,7 +15,7 @@ pub(super) struct WriteOptions {
     pub(super) expected: Option<u64>,
     /// The value's own TTL.
     pub(super) ttl_seconds: Option<u64>,
-    /// When the TTL ends to the nanosecond, where the value was rewritten and has to keep it.
+    /// The end of the TTL to the nanosecond, where the value was rewritten and has to keep it.
     pub(super) expires: Option<u64>,
     /// The message is no value, but the mark that there is none any more.
     pub(super) delete: bool,

@@ -20,7 +20,7 @@ pub(super) struct BucketHandle {
     pub(super) api: Api,
     /// The settings that the bucket is made with where there is none.
     settings: Mutex<BucketSettings>,
-    /// What the stream's configuration says, and when it was asked for.
+    /// The stream's configuration, and the time at which it was asked for.
     info: Mutex<Option<(BucketInfo, Instant)>>,
 }
 

@@ -61,7 +61,7 @@ pub(super) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
     Ok(filters)
 }
 
-/// What [`write`] makes of a text, if a subject has room for it.
+/// Writes a text as [`write`] does, if a subject has room for it.
 fn fits(text: &str, closed: bool) -> Result<String, Error> {
     // Escaping makes nothing shorter: what is too long already is not escaped, as it may be as long as a guest's memory.
     let takes = if text.len() > MAX_WIRE_BYTES {
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// What every client of NATS takes for a key.
+    /// Checks that every client of NATS takes this for a key.
     fn is_valid_on_the_wire(wire: &str) -> bool {
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_=.".contains(&byte);
         wire.bytes().all(safe) && wire.split('.').all(|part| !part.is_empty())

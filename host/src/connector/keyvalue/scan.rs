@@ -57,7 +57,7 @@ struct Listing {
     keys: HashSet<String>,
     /// The consumer's number of the last message.
     number: u64,
-    /// How many messages there are still to come, as far as is known.
+    /// The number of messages that are still to come, as far as is known.
     pending: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::protocol::bucket::{
 use crate::protocol::subject::quoted;
 use crate::protocol::ttl::nanos;
 
-/// What servers remember message ids for by default. It may not exceed the maximal age.
+/// The time for which servers remember message ids by default. It may not exceed the maximal age.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Header fields count towards the size of a message, and most operations need some: the stream's limit is that of
 /// the values and this, and the limit of the values is kept beside it.
@@ -131,12 +131,12 @@ fn apply_max_value_size(config: &mut Value, bytes: Option<u32>) {
     }
 }
 
-/// What of a stream's configuration the host needs to know to use the bucket.
+/// The part of a stream's configuration that the host needs to use the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BucketInfo {
     /// Revisions kept of each key.
     pub(super) history: i64,
-    /// How long every value lives.
+    /// The life of every value.
     pub(super) ttl: Option<Duration>,
     /// Whether a value may have a TTL of its own.
     pub(super) allows_ttl: bool,

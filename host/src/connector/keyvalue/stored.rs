@@ -11,7 +11,7 @@ use crate::protocol::ttl;
 
 /// Says that a message is no value: `DEL` or `PURGE`.
 pub(super) const KV_OPERATION: &str = "KV-Operation";
-/// When a value expires to the nanosecond, of a value that was rewritten and has to keep it. `Nats-TTL` counts whole
+/// Header with the expiry of a value to the nanosecond, where it was rewritten and has to keep it. `Nats-TTL` counts whole
 /// seconds from the last write, so it alone would drift with every write.
 pub(super) const EXPIRES: &str = "Wharf-Expires";
 
@@ -20,11 +20,11 @@ pub(super) const EXPIRES: &str = "Wharf-Expires";
 pub struct Entry {
     /// The value.
     pub value: Bytes,
-    /// What [`Bucket::update`](super::Bucket::update) asks for.
+    /// The revision that [`Bucket::update`](super::Bucket::update) asks for.
     pub revision: u64,
-    /// When it was written, in nanoseconds since the Unix epoch.
+    /// The time at which it was written, in nanoseconds since the Unix epoch.
     pub created: u64,
-    /// When it expires, likewise. `None` is never.
+    /// The time at which it expires, likewise. `None` is never.
     pub expires: Option<u64>,
 }
 
@@ -75,7 +75,7 @@ impl Stored {
         }
     }
 
-    /// When the key's own TTL ends, in nanoseconds since the Unix epoch.
+    /// The end of the key's own TTL, in nanoseconds since the Unix epoch.
     pub(super) fn own_expiry(&self) -> Option<u64> {
         let ttl = ttl::parse(self.headers.get(NATS_MESSAGE_TTL)?.as_str())?;
         let by_ttl = self.created.saturating_add(ttl::nanos(ttl));
