@@ -354,7 +354,7 @@ async fn a_guest_publishes_to_a_stream_and_gets_the_servers_ack() -> Result<()> 
             .get("Nats-TTL")
             .map(ToString::to_string)
             .as_deref(),
-        Some("60s")
+        Some("60")
     );
     let expected =
         |sequence: u64| json!({ "do": "store", "subject": "out.s.a", "expected": sequence });
