@@ -161,7 +161,7 @@ impl Clients {
 /// The next client, with all subscriptions. `None` when the connection has been given up.
 async fn renew(plan: &Plan, shared: &Arc<Shared>) -> Option<Current> {
     loop {
-        let number = shared.lines.client_ended();
+        let number = shared.lines.next_client();
         let next = Current::new(plan.connect_again(shared).await?, number);
         let moved = tokio::select! {
             moved = shared.lines.move_to(&next.client) => moved,

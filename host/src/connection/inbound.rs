@@ -140,16 +140,10 @@ impl Line {
         next
     }
 
-    /// What the next client has to subscribe to.
+    /// What the next client has to subscribe to. What is being stopped has stopped by the end of the last client; that it
+    /// has ended it learns in the last step, in which the client refuses the command.
     pub(super) fn wanted(&self) -> Option<Target> {
         (self.phase == Phase::Open).then(|| self.target.clone())
-    }
-
-    /// The client has ended. What is being stopped has stopped by that.
-    pub(super) fn client_ended(&mut self) {
-        if self.phase == Phase::Stopping {
-            self.end();
-        }
     }
 
     /// Goes on with the next client's subscription, behind what is still to be read. Returns how many messages did not

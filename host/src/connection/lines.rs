@@ -52,16 +52,10 @@ impl Lines {
     }
 
     /// The client has ended. Returns the number of the next one.
-    pub(super) fn client_ended(&self) -> u64 {
-        let next = {
-            let mut open = locked(&self.open);
-            open.client += 1;
-            open.client
-        };
-        for line in self.all() {
-            locked(&line).client_ended();
-        }
-        next
+    pub(super) fn next_client(&self) -> u64 {
+        let mut open = locked(&self.open);
+        open.client += 1;
+        open.client
     }
 
     /// Subscribes to everything once more, with this client. Returns how many messages of the last one did not fit in
