@@ -36,7 +36,7 @@ mod trace;
 mod trigger;
 
 pub use component::{ComponentChanges, FetchError};
-pub use connection::{ConnectError, ConnectionCounters, ConnectionState, Refusal, StoreAck};
+pub use connection::{ConnectError, ConnectionCounters, ConnectionState, PublishAck, Refusal};
 pub use connector::{
     Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription,
 };

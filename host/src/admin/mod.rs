@@ -35,14 +35,14 @@
 //! | 500 | the reply cannot be sent: it is larger than the server allows |
 //! | 503 | the host is stopping |
 
-mod context;
+mod admin_context;
 mod orders;
 mod service;
 mod stats;
 mod summary;
 mod wire;
 
-pub(crate) use context::AdminContext;
+pub(crate) use admin_context::AdminContext;
 pub(crate) use service::Service;
 pub use wire::{
     CanarySummary, DrainSummary, ErrorReply, GuestDetails, GuestList, GuestRef, GuestSummary,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::AdminContext;
+use super::admin_context::AdminContext;
 use super::stats::one_line;
 use super::summary::{details, summary};
 use super::wire::{DrainSummary, ErrorReply, GuestList, GuestRef, LoadRequest, Verb};

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::context::AdminContext;
+use super::admin_context::AdminContext;
 use super::orders::OrderHandler;
 use super::wire::{SERVICE, Verb, orders_subject, subject};
 use crate::connection::Inbound;

@@ -11,7 +11,7 @@
 //! | `inbox.rs` | replies to requests, through one subscription |
 //! | `inbound.rs` | a subscription, and how several are stopped without losing a message |
 //! | `lines.rs` | all subscriptions, so that they can move to another client |
-//! | `store.rs` | a publish that a stream acknowledges |
+//! | `publish_ack.rs` | a publish that a stream acknowledges |
 
 mod auth;
 mod cause;
@@ -22,9 +22,9 @@ mod inbound;
 mod inbox;
 mod lines;
 mod plan;
+mod publish_ack;
 mod reconnect;
 mod shared;
-mod store;
 mod thread;
 
 use std::future::Future;
@@ -48,9 +48,9 @@ use client::{Clients, Held};
 pub use error::{ConnectError, Refusal};
 use inbound::Target;
 pub(crate) use inbound::{Inbound, Stopper};
+pub use publish_ack::PublishAck;
 use shared::Shared;
 pub use shared::{ConnectionCounters, ConnectionState};
-pub use store::StoreAck;
 use thread::Thread;
 
 /// How long a publish or subscribe waits for room in the client's queue, which fills up while there is no server.
@@ -207,16 +207,16 @@ impl Connection {
     }
 
     /// Publishes a message that a stream stores, and waits for the stream's acknowledgement.
-    pub(crate) async fn store(
+    pub(crate) async fn publish_acked(
         &self,
         subject: Subject,
         headers: Option<HeaderMap>,
         payload: Bytes,
         within: Duration,
-    ) -> Result<StoreAck, Error> {
+    ) -> Result<PublishAck, Error> {
         let name = subject.clone();
         match self.request(subject, headers, payload, within).await {
-            Ok(message) => store::acknowledged(&name, &message.payload),
+            Ok(message) => publish_ack::acknowledged(&name, &message.payload),
             Err(Error::NoResponders) => {
                 Err(Error::NotFound(format!("no stream listens on '{name}'")))
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Connector, typed};
-use crate::connection::StoreAck;
+use crate::connection::PublishAck;
 use crate::error::Error;
 use crate::headers::{self, set, set_checked};
 use crate::protocol::ttl::ttl_seconds;
@@ -50,18 +50,18 @@ impl Connector {
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
-    /// let ack = connector.publish_stored("orders.new", &42).await?;
+    /// let ack = connector.publish_acked("orders.new", &42).await?;
     /// println!("number {} in {}", ack.sequence, ack.stream);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish_stored<T: Serialize + ?Sized>(
+    pub async fn publish_acked<T: Serialize + ?Sized>(
         &self,
         subject: &str,
         value: &T,
-    ) -> Result<StoreAck, Error> {
+    ) -> Result<PublishAck, Error> {
         let payload = typed::encode(self.serializer, value)?;
-        self.publish_stored_raw(subject, None, payload, &StoreOptions::default())
+        self.publish_acked_raw(subject, None, payload, &StoreOptions::default())
             .await
     }
 
@@ -69,24 +69,24 @@ impl Connector {
     ///
     /// # Errors
     /// `Conflict` when the expected sequence is not the last one; `Invalid` or `Unsupported` for a time to live that
-    /// the stream does not take; and as [`Connector::publish_stored`].
+    /// the stream does not take; and as [`Connector::publish_acked`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
     /// use wharf::StoreOptions;
     ///
     /// let once = StoreOptions { message_id: Some("order-42".into()), ..StoreOptions::default() };
-    /// let ack = connector.publish_stored_raw("orders.new", None, "42", &once).await?;
+    /// let ack = connector.publish_acked_raw("orders.new", None, "42", &once).await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn publish_stored_raw(
+    pub async fn publish_acked_raw(
         &self,
         subject: &str,
         headers: Option<HeaderMap>,
         payload: impl Into<Bytes>,
         options: &StoreOptions,
-    ) -> Result<StoreAck, Error> {
+    ) -> Result<PublishAck, Error> {
         let mut headers = headers.unwrap_or_default();
         headers::check(&headers)?;
         options.apply(&mut headers)?;
@@ -94,7 +94,7 @@ impl Connector {
         let subject = self.on_wire(subject);
         self.shared
             .connection
-            .store(subject, headers, payload.into(), self.request_timeout)
+            .publish_acked(subject, headers, payload.into(), self.request_timeout)
             .await
     }
 }

@@ -53,15 +53,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Connector {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectorInner>,
     prefix: Arc<str>,
     serializer: Serializer,
     request_timeout: Duration,
 }
 
-/// Shared by all clones of a connector.
+/// ConnectorInner by all clones of a connector.
 #[derive(Debug)]
-struct Shared {
+struct ConnectorInner {
     connection: Connection,
     /// The connection is the connector's own: draining closes it.
     is_owner: bool,
@@ -122,7 +122,7 @@ impl Connector {
         bucket_settings: BTreeMap<String, BucketSettings>,
         is_owner: bool,
     ) -> Self {
-        let shared = Shared {
+        let shared = ConnectorInner {
             buckets: Buckets::new(connection.clone(), bucket_settings),
             connection,
             is_owner,
@@ -288,7 +288,7 @@ impl Connector {
     /// # }
     /// ```
     pub async fn drain(self) -> Result<(), Error> {
-        let Shared {
+        let ConnectorInner {
             connection,
             is_owner,
             drain_timeout,

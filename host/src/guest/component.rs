@@ -6,7 +6,7 @@ use wasmtime::component::{self, InstancePre};
 
 use super::engine::Engine;
 use super::exports::{HandlerExport, LIFECYCLE, LifecycleExport};
-use super::state::State;
+use super::state::InstanceState;
 use crate::component::{ComponentSource, Digest, FetchError, read_file};
 use crate::imports::offered;
 
@@ -102,7 +102,7 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
 /// A component that is a guest: compiled, linked, ready to be instantiated.
 pub(super) struct Component {
     pub(super) digest: Digest,
-    pub(super) pre: InstancePre<State>,
+    pub(super) pre: InstancePre<InstanceState>,
     pub(super) handler: HandlerExport,
     pub(super) lifecycle: LifecycleExport,
 }

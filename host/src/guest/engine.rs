@@ -13,7 +13,7 @@ use wasmtime::{
     Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
 };
 
-use super::state::State;
+use super::state::InstanceState;
 use crate::config::MAX_INSTANCES;
 use crate::imports::{http, offered};
 
@@ -42,7 +42,7 @@ const MAX_QUIET_TICKS: u32 = 100;
 pub(crate) struct Engine {
     pub(super) engine: wasmtime::Engine,
     /// The linker of what every guest may import, but for what it gets in the shape in which it imports it.
-    linker: Linker<State>,
+    linker: Linker<InstanceState>,
     /// Tells the ticker that guests run.
     pub(super) activity: Activity,
     _ticker: Ticker,
@@ -59,7 +59,7 @@ impl Engine {
             wasmtime::Engine::new(&config(cache, false))
         })?;
         let mut linker = Linker::new(&engine);
-        offered::link(&mut linker, State::config, State::imports)?;
+        offered::link(&mut linker, InstanceState::config, InstanceState::imports)?;
         let activity = Activity::default();
         let ticker = Ticker::start(engine.clone(), activity.clone())?;
         Ok(Self {
@@ -74,7 +74,10 @@ impl Engine {
     ///
     /// # Errors
     /// It imports what there is not, or of another type.
-    pub(super) fn link(&self, component: &Component) -> wasmtime::Result<InstancePre<State>> {
+    pub(super) fn link(
+        &self,
+        component: &Component,
+    ) -> wasmtime::Result<InstancePre<InstanceState>> {
         if !http::is_imported(&self.engine, component) {
             return self.linker.instantiate_pre(component);
         }

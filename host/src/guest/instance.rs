@@ -7,7 +7,7 @@ use wasmtime::{Store, UpdateDeadline, component};
 use super::component::Component;
 use super::engine::{Activity, Engine};
 use super::exports::{GuestFailure, InstanceHandler, LifecycleExport};
-use super::state::{InstanceTemplate, MAX_RESOURCES, State};
+use super::state::{InstanceState, InstanceTemplate, MAX_RESOURCES};
 use crate::message::{Event, Reply};
 use crate::trace::TraceHeaders;
 
@@ -16,7 +16,7 @@ const TICKS_A_SLICE: u64 = 1;
 
 /// One instance. After a trap, or a call that was not awaited to its end, it must not be used again.
 pub(super) struct Instance {
-    store: Store<State>,
+    store: Store<InstanceState>,
     instance: component::Instance,
     handler: InstanceHandler,
     /// Tells the engine's ticker that a guest runs.
@@ -88,7 +88,7 @@ impl Instance {
 
 /// Gives the call that follows a whole slice: the deadline counts from when it is set, and an instance that waited for
 /// its next message would let others run before it did anything.
-fn prepare(store: &mut Store<State>, activity: &Activity) {
+fn prepare(store: &mut Store<InstanceState>, activity: &Activity) {
     activity.note();
     store.set_epoch_deadline(TICKS_A_SLICE);
     // The server's limits may be others since it was last called.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use crate::metrics::{GuestCounters, Held};
+use crate::metrics::{GaugePart, GuestCounters};
 
 /// Counts all memories and tables of one store together, so that a second memory gets nobody around the limit.
 pub(super) struct MemoryLimiter {
@@ -14,7 +14,7 @@ pub(super) struct MemoryLimiter {
     refused: bool,
     counters: Arc<GuestCounters>,
     /// This store's part of the guest's memory gauge.
-    held: Held,
+    held: GaugePart,
 }
 
 /// The bytes of one element of a table: a pointer.

@@ -4,19 +4,19 @@
 //! | file | what |
 //! |---|---|
 //! | `engine.rs` | the one engine: compiles, links, interrupts |
-//! | `component.rs`, `load.rs` | bytes → a compiled component that is a guest |
-//! | `state.rs`, `limiter.rs`, `logs.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
+//! | `component.rs`, `compiled.rs` | bytes → a compiled component that is a guest |
+//! | `state.rs`, `limiter.rs`, `log_stream.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
 //! | `exports/` | the interfaces that guests export |
 //! | `instance.rs`, `pool.rs` | an instance, and those of one guest |
 //! | `trap.rs`, `sanitize.rs` | what guests say and why they were ended, fit for people |
 
+mod compiled;
 mod component;
 mod engine;
 mod exports;
 mod instance;
 mod limiter;
-mod load;
-mod logs;
+mod log_stream;
 mod pool;
 mod sanitize;
 mod state;
@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::compiled::CompiledComponent;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
-pub(crate) use self::load::CompiledComponent;
 pub(crate) use self::state::InstanceTemplate;
 
 use self::exports::LifecycleExport;

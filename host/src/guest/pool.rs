@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::compiled::CompiledComponent;
 use super::engine::Engine;
 use super::instance::Instance;
-use super::load::CompiledComponent;
 use super::state::InstanceTemplate;
 use crate::lock::locked;
 

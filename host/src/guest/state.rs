@@ -7,10 +7,10 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::limiter::MemoryLimiter;
-use super::logs::{LogStream, Stream};
+use super::log_stream::{LogStream, StandardStream};
 use crate::config::{DirectoryAccess, DirectoryGrant, GuestSettings, Serializer};
 use crate::imports::{self, CtxView};
-use crate::metrics::Held;
+use crate::metrics::GaugePart;
 
 /// Under this key of `wasi:config` the SDK finds how the host wants values written.
 const SERIALIZER_KEY: &str = "wharf.serializer";
@@ -79,10 +79,10 @@ impl InstanceTemplate {
     /// # Errors
     ///
     /// A granted directory cannot be opened.
-    pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<State> {
+    pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<InstanceState> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        Ok(State {
+        Ok(InstanceState {
             wasi: self.wasi()?,
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
@@ -95,7 +95,8 @@ impl InstanceTemplate {
     fn wasi(&self) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
-        wasi.stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr));
+        wasi.stdout(log(StandardStream::Stdout))
+            .stderr(log(StandardStream::Stderr));
         wasi.max_random_size(MAX_RANDOM_BYTES);
         // Sockets are there, as many languages import them unasked; nothing may be done with them.
         wasi.allow_tcp(false)
@@ -116,17 +117,17 @@ impl InstanceTemplate {
 }
 
 /// The state that one instance carries with it.
-pub(crate) struct State {
+pub(crate) struct InstanceState {
     wasi: WasiCtx,
     table: ResourceTable,
     pub(super) limiter: MemoryLimiter,
     /// The instance's part of the count of instances.
-    _counted: Held,
+    _counted: GaugePart,
     pub(super) imports: imports::Ctx,
     template: Arc<InstanceTemplate>,
 }
 
-impl State {
+impl InstanceState {
     /// See [`InstanceTemplate::max_bytes_per_call`].
     pub(super) fn max_bytes_per_call(&self) -> usize {
         self.template.max_bytes_per_call()
@@ -144,7 +145,7 @@ impl State {
     }
 }
 
-impl WasiView for State {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,

@@ -6,7 +6,7 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "wharf:nats/imports",
     imports: { default: async | trappable },
-    with: { "wharf:nats/keyvalue.bucket": super::keyvalue::BucketHandle },
+    with: { "wharf:nats/keyvalue.bucket": super::keyvalue::OpenBucket },
 });
 
 pub use self::wharf::nats::{jetstream, keyvalue, pubsub, types};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::answer::Answer;
 use super::bindings::jetstream::{Ack, Host, PublishOptions};
-use super::context::CtxView;
+use super::import_context::CtxView;
 use super::ops::{self, Outgoing, Target};
-use crate::connection::StoreAck;
+use super::wit_error::Answer;
+use crate::connection::PublishAck;
 use crate::connector::StoreOptions;
 
 impl Host for CtxView<'_> {
@@ -34,8 +34,8 @@ impl Host for CtxView<'_> {
     }
 }
 
-impl From<StoreAck> for Ack {
-    fn from(ack: StoreAck) -> Self {
+impl From<PublishAck> for Ack {
+    fn from(ack: PublishAck) -> Self {
         Self {
             stream_name: ack.stream,
             sequence: ack.sequence,

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use super::answer::Answer;
 use super::bindings::keyvalue::{BucketConfig, Entry, Host, HostBucket, Storage};
 use super::bindings::types;
-use super::context::CtxView;
+use super::import_context::CtxView;
 use super::ops;
+use super::wit_error::Answer;
 use crate::config::{self, BucketAccess, BucketSettings};
 use crate::connector::{self, Bucket};
 
 /// An open bucket, and what the guest may do with it.
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct BucketHandle {
+pub struct OpenBucket {
     bucket: Bucket,
     access: BucketAccess,
 }
 
-type Handle = Resource<BucketHandle>;
+type Handle = Resource<OpenBucket>;
 
 impl CtxView<'_> {
-    fn handle(&self, handle: &Handle) -> wasmtime::Result<&BucketHandle> {
+    fn handle(&self, handle: &Handle) -> wasmtime::Result<&OpenBucket> {
         Ok(self.table.get(handle)?)
     }
 
@@ -40,7 +40,7 @@ impl CtxView<'_> {
     }
 
     fn opened(&mut self, bucket: Bucket, access: BucketAccess) -> wasmtime::Result<Handle> {
-        Ok(self.table.push(BucketHandle { bucket, access })?)
+        Ok(self.table.push(OpenBucket { bucket, access })?)
     }
 }
 

@@ -7,18 +7,18 @@
 //! | `pubsub.rs`, `jetstream.rs`, `keyvalue.rs` | the interfaces of `wit/` |
 //! | `http.rs` | `wasi:http`, which some languages import unasked |
 //! | `ops.rs` | operations of guests, without WIT: policy, then NATS |
-//! | `context.rs` | what the imports of an instance may use |
-//! | `answer.rs` | errors as WIT has them |
+//! | `import_context.rs` | what the imports of an instance may use |
+//! | `wit_error.rs` | errors as WIT has them |
 //! | `bindings.rs` | `wit/` as Rust; generated |
 
-mod answer;
 mod bindings;
-mod context;
 pub(crate) mod http;
+mod import_context;
 mod jetstream;
 mod keyvalue;
 pub(crate) mod offered;
 mod ops;
 mod pubsub;
+mod wit_error;
 
-pub(crate) use context::{Ctx, CtxView, ImportContext};
+pub(crate) use import_context::{Ctx, CtxView, ImportContext};

@@ -6,7 +6,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::bindings;
-use super::context::CtxView;
+use super::import_context::CtxView;
 
 /// An interface that guests may import, or that the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_nats::Subject;
 
-use super::context::Ctx;
+use super::import_context::Ctx;
 use crate::config::{BucketAccess, BucketSettings};
-use crate::connection::StoreAck;
+use crate::connection::PublishAck;
 use crate::connector::{Bucket, StoreOptions};
 use crate::error::Error;
 use crate::headers::{MAX_HEADER_BYTES, from_wire, to_wire};
@@ -137,7 +137,7 @@ pub(super) async fn publish_acked(
     to: Target<'_>,
     message: Outgoing,
     options: &StoreOptions,
-) -> Result<StoreAck, OpError> {
+) -> Result<PublishAck, OpError> {
     let subject = ctx.subject(Action::Publish, to)?;
     ctx.check_payload(&message.payload)?;
     check_options(options)?;
@@ -146,7 +146,7 @@ pub(super) async fn publish_acked(
     let headers = (!headers.is_empty()).then_some(headers);
     let connection = &ctx.shared.connection;
     Ok(connection
-        .store(subject, headers, message.payload.into(), OPERATION_TIMEOUT)
+        .publish_acked(subject, headers, message.payload.into(), OPERATION_TIMEOUT)
         .await?)
 }
 

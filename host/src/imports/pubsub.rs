@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::answer::Answer;
 use super::bindings::pubsub::{Host, PublishOptions, RequestOptions, SubscribeOptions};
 use super::bindings::types;
-use super::context::CtxView;
+use super::import_context::CtxView;
 use super::ops::{self, Outgoing, Target};
+use super::wit_error::Answer;
 use crate::message::Message;
 
 impl Host for CtxView<'_> {

@@ -185,7 +185,7 @@ pub(crate) struct Gauge(AtomicU64);
 
 /// A part of a gauge. It is taken out again when this is dropped, however that comes about.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct GaugePart {
     gauge: Arc<Gauge>,
     amount: u64,
 }
@@ -196,16 +196,16 @@ impl Gauge {
     }
 
     /// Adds so much, for as long as the answer is kept.
-    pub(crate) fn hold(self: &Arc<Self>, amount: u64) -> Held {
+    pub(crate) fn hold(self: &Arc<Self>, amount: u64) -> GaugePart {
         self.0.fetch_add(amount, Ordering::Relaxed);
-        Held {
+        GaugePart {
             gauge: Arc::clone(self),
             amount,
         }
     }
 }
 
-impl Held {
+impl GaugePart {
     /// Adds so much more.
     pub(crate) fn grow(&mut self, more: u64) {
         self.gauge.0.fetch_add(more, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugePart {
     fn drop(&mut self) {
         self.gauge.0.fetch_sub(self.amount, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::GuestContext;
+use super::guest_context::GuestContext;
 use super::version::{Candidate, Version};
 use crate::canary_analysis::{AnalysisCounts, CanaryAnalysis};
 use crate::component::Digest;

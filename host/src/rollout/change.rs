@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
-use super::context::GuestContext;
 use super::deployment::{Deployment, Promotion};
 use super::diff::{Desired, NewVersion, Step, VersionRole};
+use super::guest_context::GuestContext;
 use super::report::{ChangeError, DrainReport, GuestError};
 use super::resolve::Compiled;
 use super::running_guests::{RunningGuests, end_versions};

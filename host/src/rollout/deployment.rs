@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::canary::Canary;
-use super::context::GuestContext;
 use super::diff::{Desired, RunningCanary, RunningGuest};
+use super::guest_context::GuestContext;
 use super::report::ChangeError;
 use super::version::{Candidate, Retiring, Version};
 use crate::canary_analysis::CanaryAnalysis;

@@ -10,7 +10,7 @@
 //! | `change.rs` | the steps, carried out: all or none |
 //! | `deployment.rs` | one guest in service |
 //! | `version.rs`, `canary.rs` | one version of a guest, and one that is tried |
-//! | `context.rs` | what guests have around them |
+//! | `guest_context.rs` | what guests have around them |
 //! | `report.rs` | reports and errors |
 //!
 //! # A change, from its request to its end
@@ -35,16 +35,16 @@
 mod apply;
 mod canary;
 mod change;
-mod context;
 mod deployment;
 mod diff;
+mod guest_context;
 mod judge;
 mod report;
 mod resolve;
 mod running_guests;
 mod version;
 
-pub(crate) use context::HostContext;
+pub(crate) use guest_context::HostContext;
 pub use report::{Applied, ChangeError, DrainReport, GuestError};
 pub(crate) use resolve::CompiledFiles;
 pub(crate) use running_guests::RunningGuests;

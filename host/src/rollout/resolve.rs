@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::context::HostContext;
 use super::diff::{Desired, Digests, RunningGuest, Step, VersionRole};
+use super::guest_context::HostContext;
 use super::report::{ChangeError, GuestError};
 use super::running_guests::RunningGuests;
 use crate::component::{ComponentSource, Digest, Fetched, fetch, fetch_file};

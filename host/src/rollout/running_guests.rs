@@ -8,9 +8,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{GuestContext, HostContext};
 use super::deployment::Deployment;
 use super::diff::RunningGuest;
+use super::guest_context::{GuestContext, HostContext};
 use super::report::{ChangeError, DrainReport};
 use super::version::Retiring;
 use crate::component::{Digest, RunningObject};

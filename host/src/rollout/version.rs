@@ -6,7 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::context::{GuestContext, HostContext};
+use super::guest_context::{GuestContext, HostContext};
 use crate::canary_analysis::CanaryAnalysis;
 use crate::component::Digest;
 use crate::config::GuestSettings;

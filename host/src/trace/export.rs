@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Inner, Tracer};
+use super::{Tracer, TracerInner};
 use crate::config::check_otlp_endpoint;
 
 /// Spans that may wait for the collector: some megabytes.
@@ -81,7 +81,7 @@ impl Exporter {
         let scope = InstrumentationScope::builder("wharf")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
-        Tracer(Arc::new(Inner {
+        Tracer(Arc::new(TracerInner {
             spans: self.spans.downgrade(),
             dropped: Arc::clone(&self.dropped),
             scope,

@@ -1,8 +1,8 @@
 //! Traces: one span for each message that a guest handles, and the headers by which a trace goes on from guest to guest.
 //! Without a collector to send them to there is no tracer, and nothing here runs.
 
-mod context;
 mod export;
+mod trace_headers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +14,17 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use tokio::sync::mpsc::WeakSender;
 
-pub(crate) use self::context::{TraceHeaders, is_trace_header};
 pub(crate) use self::export::Exporter;
+pub(crate) use self::trace_headers::{TraceHeaders, is_trace_header};
 
-use self::context::remote_parent;
+use self::trace_headers::remote_parent;
 use crate::message::Outcome;
 
 /// Makes spans. A clone makes them for the same collector.
 #[derive(Clone)]
-pub(crate) struct Tracer(Arc<Inner>);
+pub(crate) struct Tracer(Arc<TracerInner>);
 
-struct Inner {
+struct TracerInner {
     /// Weak, so that the queue ends when its owner lets go of it.
     spans: WeakSender<SpanData>,
     /// Spans for which there was no room.

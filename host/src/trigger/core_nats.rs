@@ -64,13 +64,13 @@ pub(super) struct Subscriptions {
     queue: Arc<Queue<Incoming>>,
     /// The turn of whoever changes subscriptions. A stop does not wait for its turn.
     turn: Mutex<()>,
-    interests: Mutex<Interests<Subscription>>,
+    interests: Mutex<Interests<LiveSubscription>>,
     /// Set at the beginning of a stop: no subscription begins any more.
     stopping: AtomicBool,
 }
 
 /// A subscription that has begun.
-struct Subscription {
+struct LiveSubscription {
     stopper: Stopper,
     /// The task that forwards its messages.
     forwarder: JoinHandle<()>,
@@ -263,10 +263,10 @@ impl Subscriptions {
         };
         #[expect(
             clippy::disallowed_methods,
-            reason = "`Subscription` keeps it, `forwarded` awaits it"
+            reason = "`LiveSubscription` keeps it, `forwarded` awaits it"
         )]
         let forwarder = connection.runtime().spawn(forwarder.run(inbound, gate));
-        let subscription = Subscription {
+        let subscription = LiveSubscription {
             stopper,
             forwarder,
             prefix_bytes,

@@ -54,10 +54,10 @@ fn too_many() -> Error {
 
 /// The subscriptions of one guest, and who wants them. `S` is what it takes to hold one.
 #[derive(Debug)]
-pub(super) struct Interests<S>(BTreeMap<SubscriptionKey, Held<S>>);
+pub(super) struct Interests<S>(BTreeMap<SubscriptionKey, HeldSubscription<S>>);
 
 #[derive(Debug)]
-struct Held<S> {
+struct HeldSubscription<S> {
     subscription: S,
     /// The newest version that wants it.
     newest: u32,
@@ -121,7 +121,7 @@ impl<S> Interests<S> {
         is_in_service: bool,
         subscription: S,
     ) {
-        let held = Held {
+        let held = HeldSubscription {
             subscription,
             newest: interest.version,
             in_service: is_in_service.then_some(interest),

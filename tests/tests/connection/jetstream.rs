@@ -22,7 +22,7 @@ async fn connector(server: &TestServer, config: Config) -> Result<Connector> {
 async fn a_stream_acknowledges_what_it_has_stored() -> Result<()> {
     let server = TestServer::start("").await?;
     let connector = connector(&server, Config::default()).await?;
-    let ack = connector.publish_stored("s.a", &1).await?;
+    let ack = connector.publish_acked("s.a", &1).await?;
     assert_eq!(
         (ack.stream.as_str(), ack.sequence, ack.duplicate),
         ("S", 1, false)
@@ -31,12 +31,8 @@ async fn a_stream_acknowledges_what_it_has_stored() -> Result<()> {
         message_id: Some("two".into()),
         ..StoreOptions::default()
     };
-    let first = connector
-        .publish_stored_raw("s.a", None, "2", &once)
-        .await?;
-    let again = connector
-        .publish_stored_raw("s.a", None, "2", &once)
-        .await?;
+    let first = connector.publish_acked_raw("s.a", None, "2", &once).await?;
+    let again = connector.publish_acked_raw("s.a", None, "2", &once).await?;
     assert_eq!(
         (
             first.sequence,
@@ -56,7 +52,7 @@ async fn where_no_stream_listens_nothing_is_found() -> Result<()> {
     let server = TestServer::start("").await?;
     let connector = connector(&server, Config::default()).await?;
     let error = connector
-        .publish_stored("elsewhere", &1)
+        .publish_acked("elsewhere", &1)
         .await
         .expect_err("no stream");
     assert_eq!(
@@ -75,14 +71,14 @@ async fn another_sequence_than_expected_is_a_conflict() -> Result<()> {
         ..StoreOptions::default()
     };
     connector
-        .publish_stored_raw("s.a", None, "", &after(0))
+        .publish_acked_raw("s.a", None, "", &after(0))
         .await?;
-    connector.publish_stored("s.b", &1).await?;
+    connector.publish_acked("s.b", &1).await?;
     connector
-        .publish_stored_raw("s.a", None, "", &after(1))
+        .publish_acked_raw("s.a", None, "", &after(1))
         .await?;
     let error = connector
-        .publish_stored_raw("s.a", None, "", &after(1))
+        .publish_acked_raw("s.a", None, "", &after(1))
         .await
         .expect_err("it is at 3");
     assert_eq!(error, Error::Conflict);
@@ -104,7 +100,7 @@ async fn a_time_to_live_needs_a_stream_that_allows_it() -> Result<()> {
         ttl: Some(Duration::from_millis(100)),
         ..StoreOptions::default()
     };
-    let ack = with.publish_stored_raw("s.a", None, "", &brief).await?;
+    let ack = with.publish_acked_raw("s.a", None, "", &brief).await?;
     let stored = with
         .jetstream()
         .get_stream("S")
@@ -123,7 +119,7 @@ async fn a_time_to_live_needs_a_stream_that_allows_it() -> Result<()> {
     };
     with.jetstream().create_stream(plain).await?;
     let error = with
-        .publish_stored_raw("p", None, "", &brief)
+        .publish_acked_raw("p", None, "", &brief)
         .await
         .expect_err("not allowed there");
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
@@ -142,7 +138,7 @@ async fn what_a_stream_refuses_fails_with_its_words() -> Result<()> {
     )
     .await?;
     let error = connector
-        .publish_stored("s.a", &"more than ten bytes")
+        .publish_acked("s.a", &"more than ten bytes")
         .await
         .expect_err("too long for the stream");
     assert!(

@@ -175,7 +175,7 @@ async fn a_callers_header_that_cannot_travel_is_refused() -> Result<()> {
         );
         let OutboundMessage { headers, .. } = message(headers)?;
         let refused = connector
-            .publish_stored_raw("a", headers, "x", &StoreOptions::default())
+            .publish_acked_raw("a", headers, "x", &StoreOptions::default())
             .await;
         assert!(matches!(&refused, Err(Error::Invalid(_))), "{refused:?}");
     }

@@ -39,7 +39,7 @@ pub(super) struct Api {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ApiAnswer {
     error: Option<jetstream::Error>,
 }
 
@@ -55,13 +55,13 @@ struct WithConfig {
 
 #[derive(Deserialize)]
 struct WithSubjects {
-    state: State,
+    state: StreamState,
     #[serde(default)]
     total: usize,
 }
 
 #[derive(Deserialize)]
-struct State {
+struct StreamState {
     #[serde(default)]
     subjects: HashMap<String, IgnoredAny>,
 }
@@ -108,7 +108,7 @@ impl Api {
     }
 
     pub(super) async fn purge(&self, deadline: Instant) -> Result<(), Error> {
-        let _done: Answer = self.ask("STREAM.PURGE", "", &json!({}), deadline).await?;
+        let _done: ApiAnswer = self.ask("STREAM.PURGE", "", &json!({}), deadline).await?;
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Api {
     }
 
     pub(super) async fn delete_consumer(&self, name: &str, deadline: Instant) -> Result<(), Error> {
-        let _done: Answer = self
+        let _done: ApiAnswer = self
             .ask("CONSUMER.DELETE", name, &json!({}), deadline)
             .await?;
         Ok(())
@@ -273,7 +273,7 @@ impl Api {
         };
         let unreadable =
             |error| Error::Failed(format!("an answer to {verb} that cannot be read: {error}"));
-        if let Answer {
+        if let ApiAnswer {
             error: Some(refusal),
         } = serde_json::from_slice(&answer.payload).map_err(unreadable)?
         {

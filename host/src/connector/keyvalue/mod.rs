@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `bucket.rs`, `typed.rs` | a bucket as callers see it: bytes, and values of any type |
+//! | `bucket.rs`, `typed_bucket.rs` | a bucket as callers see it: bytes, and values of any type |
 //! | `buckets.rs`, `handle.rs` | the buckets that are open, and each one's stream |
 //! | `write.rs`, `decide.rs`, `backoff.rs` | writes: what to write, tried again where another writer was first |
 //! | `scan.rs` | the listing of keys |
@@ -19,7 +19,7 @@ mod key;
 mod scan;
 mod settings;
 mod stored;
-mod typed;
+mod typed_bucket;
 mod write;
 
 use std::time::Duration;

@@ -91,7 +91,7 @@ impl BucketHandle {
         Ok(self
             .api
             .connection
-            .store(subject.into(), headers, value, within)
+            .publish_acked(subject.into(), headers, value, within)
             .await?
             .sequence)
     }

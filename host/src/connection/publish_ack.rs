@@ -7,7 +7,7 @@ use crate::error::Error;
 /// A stream has stored a message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
-pub struct StoreAck {
+pub struct PublishAck {
     /// The stream.
     pub stream: String,
     /// The message's sequence in it.
@@ -44,7 +44,7 @@ mod code {
 }
 
 /// Reads a stream's answer to a message.
-pub(super) fn acknowledged(subject: &str, answer: &[u8]) -> Result<StoreAck, Error> {
+pub(super) fn acknowledged(subject: &str, answer: &[u8]) -> Result<PublishAck, Error> {
     if let Ok(Refused { error }) = serde_json::from_slice(answer) {
         return Err(refusal(error));
     }
@@ -76,7 +76,7 @@ mod tests {
         let ack = acknowledged("s", br#"{"stream":"S","seq":7,"duplicate":true}"#).expect("an ack");
         assert_eq!(
             ack,
-            StoreAck {
+            PublishAck {
                 stream: "S".into(),
                 sequence: 7,
                 duplicate: true

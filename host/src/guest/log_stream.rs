@@ -21,7 +21,7 @@ const MAX_WRITE_BYTES: usize = 4 * 1024;
 
 /// The two streams of output.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Stream {
+pub(super) enum StandardStream {
     Stdout,
     Stderr,
 }
@@ -31,12 +31,12 @@ pub(super) enum Stream {
 pub(super) struct LogStream {
     guest: Arc<str>,
     version: u32,
-    stream: Stream,
+    stream: StandardStream,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LogStream {
-    pub(super) fn new(guest: Arc<str>, version: u32, stream: Stream) -> Self {
+    pub(super) fn new(guest: Arc<str>, version: u32, stream: StandardStream) -> Self {
         Self {
             guest,
             version,
@@ -63,8 +63,8 @@ impl LogStream {
         let line = sanitize::in_one_line(line.trim_end_matches('\r'));
         let (level, text) = leveled(self.stream, &line);
         let stream = match self.stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
+            StandardStream::Stdout => "stdout",
+            StandardStream::Stderr => "stderr",
         };
         // A level is part of where an event comes from, and that is known when the host is compiled.
         macro_rules! event {
@@ -83,10 +83,10 @@ impl LogStream {
 
 /// A line's level and text. `warn: text` on stderr, as the SDKs write it, is a warning; all that does not say is
 /// information.
-fn leveled(stream: Stream, line: &str) -> (Level, &str) {
+fn leveled(stream: StandardStream, line: &str) -> (Level, &str) {
     let said = match stream {
-        Stream::Stdout => None,
-        Stream::Stderr => line.split_once(": "),
+        StandardStream::Stdout => None,
+        StandardStream::Stderr => line.split_once(": "),
     };
     match said {
         Some(("error", text)) => (Level::ERROR, text),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_line_on_stderr_may_say_its_level() {
-        let on_stderr = |line| leveled(Stream::Stderr, line);
+        let on_stderr = |line| leveled(StandardStream::Stderr, line);
         assert_eq!(on_stderr("error: disk: full"), (Level::ERROR, "disk: full"));
         assert_eq!(on_stderr("warn: low"), (Level::WARN, "low"));
         assert_eq!(on_stderr("info: "), (Level::INFO, ""));
@@ -194,10 +194,10 @@ mod tests {
             "warning: low",
             "trace: low",
         ] {
-            assert_eq!(leveled(Stream::Stderr, line), (Level::INFO, line));
+            assert_eq!(leveled(StandardStream::Stderr, line), (Level::INFO, line));
         }
         assert_eq!(
-            leveled(Stream::Stdout, "error: 0.1 %"),
+            leveled(StandardStream::Stdout, "error: 0.1 %"),
             (Level::INFO, "error: 0.1 %")
         );
     }

@@ -1,7 +1,7 @@
 //! Answers to guests: errors as WIT has them.
 
 use super::bindings::types;
-use super::context::CtxView;
+use super::import_context::CtxView;
 use super::ops::OpError;
 use crate::error::Error;
 
