@@ -324,7 +324,7 @@ async fn typed_values_survive_every_way_into_a_bucket() -> Result<()> {
             .await?
             .with_serializer(form);
         assert_eq!(
-            orders.get_as::<Value>("user:1/é").await?,
+            orders.get::<Value>("user:1/é").await?,
             Some(order_at(5.5)),
             "the host reads the same"
         );

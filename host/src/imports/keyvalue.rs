@@ -76,7 +76,7 @@ impl HostBucket for CtxView<'_> {
     }
 
     async fn get(&mut self, this: Handle, key: String) -> Answer<Option<Vec<u8>>> {
-        let value = self.bucket(&this)?.get(&key).await;
+        let value = self.bucket(&this)?.get_raw(&key).await;
         Ok(value.map(|value| value.map(Vec::from)).map_err(Into::into))
     }
 
@@ -92,7 +92,7 @@ impl HostBucket for CtxView<'_> {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> Answer<u64> {
-        write!(self, this, |bucket| bucket.set(
+        write!(self, this, |bucket| bucket.set_raw(
             &key,
             value,
             ttl_ms.map(Duration::from_millis)
@@ -106,7 +106,7 @@ impl HostBucket for CtxView<'_> {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> Answer<u64> {
-        write!(self, this, |bucket| bucket.add(
+        write!(self, this, |bucket| bucket.add_raw(
             &key,
             value,
             ttl_ms.map(Duration::from_millis)
@@ -114,7 +114,7 @@ impl HostBucket for CtxView<'_> {
     }
 
     async fn replace(&mut self, this: Handle, key: String, value: Vec<u8>) -> Answer<Option<u64>> {
-        write!(self, this, |bucket| bucket.replace(&key, value))
+        write!(self, this, |bucket| bucket.replace_raw(&key, value))
     }
 
     async fn update(
@@ -124,7 +124,8 @@ impl HostBucket for CtxView<'_> {
         value: Vec<u8>,
         revision: u64,
     ) -> Answer<u64> {
-        write!(self, this, |bucket| bucket.update(&key, value, revision))
+        write!(self, this, |bucket| bucket
+            .update_raw(&key, value, revision))
     }
 
     async fn expire(&mut self, this: Handle, key: String, ttl_ms: Option<u64>) -> Answer<bool> {

@@ -67,7 +67,7 @@ async fn subscriptions_requests_and_buckets_go_on() -> Result<()> {
     let mut numbers = scene.connector.subscribe::<u32>("numbers", None).await?;
     let settings = BucketSettings::default();
     let bucket = scene.connector.create_bucket("b", settings).await?;
-    bucket.set("k", "before", None).await?;
+    bucket.set_raw("k", "before", None).await?;
     answered(&client, "echo").await?;
 
     scene.poison().await?;
@@ -77,8 +77,8 @@ async fn subscriptions_requests_and_buckets_go_on() -> Result<()> {
         .await?
         .context("a number")??;
     assert_eq!(number.value, 7);
-    assert_eq!(bucket.get("k").await?.context("a value")?, "before");
-    bucket.set("k", "after", None).await?;
+    assert_eq!(bucket.get_raw("k").await?.context("a value")?, "before");
+    bucket.set_raw("k", "after", None).await?;
     assert_eq!(bucket.keys(None).await?, ["k"]);
     scene.connector.flush_published().await?;
     let counters = scene.connector.counters();

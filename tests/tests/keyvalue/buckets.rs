@@ -30,13 +30,13 @@ async fn a_bucket_that_does_not_exist_is_made_only_where_that_is_allowed() -> Re
     connector
         .open_bucket("b", true)
         .await?
-        .set("k", "x", None)
+        .set_raw("k", "x", None)
         .await?;
     assert_eq!(
         connector
             .open_bucket("b", false)
             .await?
-            .get("k")
+            .get_raw("k")
             .await?
             .as_deref(),
         Some(&b"x"[..])
@@ -142,7 +142,7 @@ async fn a_bucket_is_created_with_its_settings_and_updated_to_others() -> Result
         (1, Duration::ZERO)
     );
     assert!(config.allow_message_ttl);
-    bucket.set("k", "x", None).await?;
+    bucket.set_raw("k", "x", None).await?;
 
     connector
         .create_bucket(
@@ -155,7 +155,7 @@ async fn a_bucket_is_created_with_its_settings_and_updated_to_others() -> Result
         )
         .await?;
     assert_eq!(
-        bucket.get("k").await?.as_deref(),
+        bucket.get_raw("k").await?.as_deref(),
         Some(&b"x"[..]),
         "the same settings again change nothing"
     );
@@ -234,15 +234,15 @@ async fn hosts_that_make_one_bucket_at_once_all_succeed() -> Result<()> {
             one.create_bucket(&name, with_history(3)),
             other.open_bucket(&name, true)
         );
-        created?.set("k", "x", None).await?;
-        assert_eq!(opened?.get("k").await?.as_deref(), Some(&b"x"[..]));
+        created?.set_raw("k", "x", None).await?;
+        assert_eq!(opened?.get_raw("k").await?.as_deref(), Some(&b"x"[..]));
         assert_eq!(
             stream_config(&one, &name).await?.max_messages_per_subject,
             3
         );
     }
     let (one, other) = tokio::join!(one.bucket(Some("same")), other.bucket(Some("same")));
-    one?.set("k", "x", None).await?;
+    one?.set_raw("k", "x", None).await?;
     assert_eq!(other?.count().await?, 1);
     Ok(())
 }
@@ -252,19 +252,19 @@ async fn a_bucket_that_was_deleted_is_made_again_only_where_that_is_allowed() ->
     let (_server, connector) = connected().await?;
     let creator = connector.create_bucket("b", with_history(4)).await?;
     let reader = connector.open_bucket("b", false).await?;
-    creator.set("k", "x", None).await?;
+    creator.set_raw("k", "x", None).await?;
 
     jetstream(&connector).delete_stream("KV_b").await?;
-    assert!(matches!(reader.get("k").await, Err(Error::NotFound(_))));
+    assert!(matches!(reader.get_raw("k").await, Err(Error::NotFound(_))));
     assert!(matches!(
-        reader.set("k", "x", None).await,
+        reader.set_raw("k", "x", None).await,
         Err(Error::NotFound(_))
     ));
     assert!(matches!(reader.keys(None).await, Err(Error::NotFound(_))));
     assert!(matches!(reader.history("k").await, Err(Error::NotFound(_))));
     assert!(matches!(reader.flush().await, Err(Error::NotFound(_))));
 
-    creator.set("k", "y", None).await?;
+    creator.set_raw("k", "y", None).await?;
     assert_eq!(
         stream_config(&connector, "b")
             .await?
@@ -272,10 +272,10 @@ async fn a_bucket_that_was_deleted_is_made_again_only_where_that_is_allowed() ->
         4,
         "with the settings it had"
     );
-    assert_eq!(reader.get("k").await?.as_deref(), Some(&b"y"[..]));
+    assert_eq!(reader.get_raw("k").await?.as_deref(), Some(&b"y"[..]));
 
     jetstream(&connector).delete_stream("KV_b").await?;
-    assert_eq!(creator.get("k").await?, None);
+    assert_eq!(creator.get_raw("k").await?, None);
     jetstream(&connector).delete_stream("KV_b").await?;
     assert_eq!(creator.count().await?, 0);
     Ok(())

@@ -70,16 +70,16 @@ async fn writers_read_what_they_wrote_and_lose_nothing_when_a_server_dies() -> R
 
     for n in 0..100 {
         let (key, value) = (format!("key-{n}"), n.to_string());
-        buckets[n % 3].set(&key, value.clone(), None).await?;
+        buckets[n % 3].set_raw(&key, value.clone(), None).await?;
         assert_eq!(
-            buckets[(n + 1) % 3].get(&key).await?.as_deref(),
+            buckets[(n + 1) % 3].get_raw(&key).await?.as_deref(),
             Some(value.as_bytes())
         );
         assert_eq!(buckets[(n + 2) % 3].count().await?, n as u64 + 1);
     }
     let sums = try_join_all((0..50).map(|n| buckets[n % 3].increment("n", 1))).await?;
     assert_eq!(sums.into_iter().max(), Some(50));
-    let results = join_all((0..30).map(|n| buckets[n % 3].add("new", "x", None))).await;
+    let results = join_all((0..30).map(|n| buckets[n % 3].add_raw("new", "x", None))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(
         results

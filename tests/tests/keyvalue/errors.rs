@@ -12,12 +12,12 @@ use super::{bucket, connect, connected, jetstream};
 /// Every function that takes a key, with this one.
 async fn with_key(bucket: &Bucket, key: &str) -> Vec<Result<(), Error>> {
     vec![
-        bucket.get(key).await.map(drop),
+        bucket.get_raw(key).await.map(drop),
         bucket.get_entry(key).await.map(drop),
-        bucket.set(key, "x", None).await.map(drop),
-        bucket.add(key, "x", None).await.map(drop),
-        bucket.replace(key, "x").await.map(drop),
-        bucket.update(key, "x", 1).await.map(drop),
+        bucket.set_raw(key, "x", None).await.map(drop),
+        bucket.add_raw(key, "x", None).await.map(drop),
+        bucket.replace_raw(key, "x").await.map(drop),
+        bucket.update_raw(key, "x", 1).await.map(drop),
         bucket.expire(key, None).await.map(drop),
         bucket.increment(key, 1).await.map(drop),
         bucket.delete(key).await,
@@ -38,7 +38,7 @@ async fn a_key_that_is_empty_or_too_long_is_invalid_and_the_connection_lives_on(
         Err(Error::Invalid(_))
     ));
     let longest = "x".repeat(768);
-    bucket.set(&longest, "x", None).await?;
+    bucket.set_raw(&longest, "x", None).await?;
     assert_eq!(bucket.keys(Some(&longest)).await?, [longest]);
     Ok(())
 }
@@ -48,13 +48,22 @@ async fn a_value_that_exceeds_what_the_server_takes_is_too_large() -> Result<()>
     let (_server, connector, bucket) = bucket().await?;
     let most = connector.client().server_info().max_payload;
     for refused in [
-        bucket.set("k", vec![b'x'; most + 1], None).await.map(drop),
-        bucket.add("k", vec![b'x'; most + 1], None).await.map(drop),
+        bucket
+            .set_raw("k", vec![b'x'; most + 1], None)
+            .await
+            .map(drop),
+        bucket
+            .add_raw("k", vec![b'x'; most + 1], None)
+            .await
+            .map(drop),
     ] {
         assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
     }
-    bucket.set("k", vec![b'x'; most], None).await?;
-    assert_eq!(bucket.get("k").await?.map(|value| value.len()), Some(most));
+    bucket.set_raw("k", vec![b'x'; most], None).await?;
+    assert_eq!(
+        bucket.get_raw("k").await?.map(|value| value.len()),
+        Some(most)
+    );
     Ok(())
 }
 
@@ -67,17 +76,20 @@ async fn a_value_that_exceeds_what_the_bucket_takes_is_too_large() -> Result<()>
     };
     let bucket = connector.create_bucket("b", settings).await?;
     let hour = Some(Duration::from_secs(3600));
-    bucket.add("k", "0123456789", hour).await?;
+    bucket.add_raw("k", "0123456789", hour).await?;
     assert!(bucket.expire("k", hour).await?);
     let revision = bucket
-        .replace("k", "1111111111")
+        .replace_raw("k", "1111111111")
         .await?
         .expect("has a value");
     for refused in [
-        bucket.set("k", "0123456789x", None).await.map(drop),
-        bucket.add("new", "0123456789x", hour).await.map(drop),
-        bucket.replace("k", "0123456789x").await.map(drop),
-        bucket.update("k", "0123456789x", revision).await.map(drop),
+        bucket.set_raw("k", "0123456789x", None).await.map(drop),
+        bucket.add_raw("new", "0123456789x", hour).await.map(drop),
+        bucket.replace_raw("k", "0123456789x").await.map(drop),
+        bucket
+            .update_raw("k", "0123456789x", revision)
+            .await
+            .map(drop),
     ] {
         assert_eq!(refused, Err(Error::TooLarge(10)));
     }
@@ -95,8 +107,8 @@ async fn a_bucket_that_is_full_is_unavailable_with_the_servers_words() -> Result
         ..BucketSettings::default()
     };
     let bucket = connector.create_bucket("b", settings).await?;
-    bucket.set("one", vec![0; 100], None).await?;
-    let refused = bucket.set("two", vec![0; 100], None).await;
+    bucket.set_raw("one", vec![0; 100], None).await?;
+    let refused = bucket.set_raw("two", vec![0; 100], None).await;
     assert!(
         matches!(&refused, Err(Error::Unavailable(words)) if words.contains("maximum bytes")),
         "{refused:?}"
@@ -193,7 +205,7 @@ async fn an_operation_waits_for_a_server_that_comes_back_only_so_long() -> Resul
 
     let begun = Instant::now();
     assert!(matches!(
-        bucket.set("k", "x", None).await,
+        bucket.set_raw("k", "x", None).await,
         Err(Error::Unavailable(_))
     ));
     assert!(
@@ -210,8 +222,8 @@ async fn a_server_that_does_not_answer_is_a_timeout() -> Result<()> {
     server.freeze()?;
     let begun = Instant::now();
     let (get, set, increment, keys) = tokio::join!(
-        bucket.get("k"),
-        bucket.set("k", "x", None),
+        bucket.get_raw("k"),
+        bucket.set_raw("k", "x", None),
         bucket.increment("n", 1),
         bucket.keys(None)
     );

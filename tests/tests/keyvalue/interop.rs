@@ -15,7 +15,7 @@ async fn another_client_reads_what_we_write_and_writes_what_we_read() -> Result<
     let (_server, connector, ours) = bucket().await?;
     let theirs = jetstream(&connector).get_key_value("b").await?;
 
-    let revision = ours.set("user:1", "ours", None).await?;
+    let revision = ours.set_raw("user:1", "ours", None).await?;
     let entry = theirs.entry("user=3A1").await?.expect("was set");
     assert_eq!((&entry.value[..], entry.revision), (&b"ours"[..], revision));
     assert_eq!(theirs.status().await?.history(), 1);
@@ -46,13 +46,13 @@ async fn what_another_client_deleted_or_purged_has_no_value() -> Result<()> {
     theirs.delete("deleted").await?;
     theirs.purge("purged").await?;
     for key in ["deleted", "purged"] {
-        assert_eq!(ours.get(key).await?, None, "{key}");
-        assert_eq!(ours.replace(key, "y").await?, None, "{key}");
+        assert_eq!(ours.get_raw(key).await?, None, "{key}");
+        assert_eq!(ours.replace_raw(key, "y").await?, None, "{key}");
         assert_eq!(ours.history(key).await?, [], "{key}");
     }
     assert_eq!(ours.count().await?, 0);
     for key in ["deleted", "purged"] {
-        ours.add(key, "y", None).await?;
+        ours.add_raw(key, "y", None).await?;
     }
     assert_eq!(ours.count().await?, 2);
     Ok(())
@@ -68,14 +68,16 @@ async fn the_marker_that_a_server_leaves_of_an_expired_value_is_no_value() -> Re
     };
     jetstream(&connector).create_key_value(config).await?;
     let bucket = connector.bucket(Some("b")).await?;
-    bucket.set("k", "x", Some(Duration::from_secs(1))).await?;
+    bucket
+        .set_raw("k", "x", Some(Duration::from_secs(1)))
+        .await?;
     expired(&bucket, "k").await?;
 
     assert_eq!(bucket.count().await?, 0);
     assert_eq!(bucket.history("k").await?, []);
-    assert_eq!(bucket.replace("k", "y").await?, None);
+    assert_eq!(bucket.replace_raw("k", "y").await?, None);
     assert_eq!(bucket.increment("k", 2).await?, 2);
-    assert_eq!(bucket.add("k", "y", None).await, Err(Error::Conflict));
+    assert_eq!(bucket.add_raw("k", "y", None).await, Err(Error::Conflict));
     Ok(())
 }
 

@@ -54,7 +54,7 @@ fn with_history(history: u8) -> BucketSettings {
 /// Reads a key until the server has removed its value.
 async fn expired(bucket: &Bucket, key: &str) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while bucket.get(key).await?.is_some() {
+    while bucket.get_raw(key).await?.is_some() {
         if Instant::now() > deadline {
             bail!("`{key}` still has a value");
         }

@@ -25,11 +25,11 @@ fn lives_for(entry: &Entry) -> Option<Duration> {
 async fn a_value_with_a_ttl_says_when_it_expires_and_does() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     bucket
-        .set("set", "x", Some(Duration::from_millis(1)))
+        .set_raw("set", "x", Some(Duration::from_millis(1)))
         .await?;
-    bucket.add("add", "x", Some(SECOND)).await?;
-    bucket.set("stays", "x", None).await?;
-    bucket.set("expire", "x", None).await?;
+    bucket.add_raw("add", "x", Some(SECOND)).await?;
+    bucket.set_raw("stays", "x", None).await?;
+    bucket.set_raw("expire", "x", None).await?;
     assert!(bucket.expire("expire", Some(SECOND)).await?);
     for key in ["set", "add", "expire"] {
         assert_eq!(
@@ -49,11 +49,11 @@ async fn a_value_with_a_ttl_says_when_it_expires_and_does() -> Result<()> {
 async fn a_ttl_is_rounded_up_to_whole_seconds() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     bucket
-        .set("k", "x", Some(Duration::from_millis(59_001)))
+        .set_raw("k", "x", Some(Duration::from_millis(59_001)))
         .await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(60 * SECOND));
     assert!(matches!(
-        bucket.set("k", "x", Some(Duration::MAX)).await,
+        bucket.set_raw("k", "x", Some(Duration::MAX)).await,
         Err(Error::Invalid(_))
     ));
     Ok(())
@@ -62,12 +62,12 @@ async fn a_ttl_is_rounded_up_to_whole_seconds() -> Result<()> {
 #[tokio::test]
 async fn a_write_without_a_ttl_ends_the_one_before() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("k", "one", Some(HOUR)).await?;
-    bucket.set("k", "two", None).await?;
+    bucket.set_raw("k", "one", Some(HOUR)).await?;
+    bucket.set_raw("k", "two", None).await?;
     assert_eq!(entry(&bucket, "k").await?.expires, None);
 
     bucket.expire("k", Some(HOUR)).await?;
-    bucket.replace("k", "three").await?;
+    bucket.replace_raw("k", "three").await?;
     assert_eq!(entry(&bucket, "k").await?.expires, None);
 
     bucket.expire("k", Some(HOUR)).await?;
@@ -89,7 +89,7 @@ async fn expire_says_whether_there_is_a_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     assert!(!bucket.expire("k", Some(HOUR)).await?);
     assert!(!bucket.expire("k", None).await?);
-    bucket.set("k", "x", None).await?;
+    bucket.set_raw("k", "x", None).await?;
     bucket.delete("k").await?;
     assert!(!bucket.expire("k", Some(HOUR)).await?);
     assert_eq!(bucket.count().await?, 0);
@@ -99,12 +99,12 @@ async fn expire_says_whether_there_is_a_value() -> Result<()> {
 #[tokio::test]
 async fn add_over_a_deleted_or_expired_key_works_and_keeps_its_ttl() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("deleted", "x", None).await?;
+    bucket.set_raw("deleted", "x", None).await?;
     bucket.delete("deleted").await?;
-    bucket.set("expired", "x", Some(SECOND)).await?;
+    bucket.set_raw("expired", "x", Some(SECOND)).await?;
     expired(&bucket, "expired").await?;
     for key in ["deleted", "expired"] {
-        bucket.add(key, "y", Some(HOUR)).await?;
+        bucket.add_raw(key, "y", Some(HOUR)).await?;
         assert_eq!(lives_for(&entry(&bucket, key).await?), Some(HOUR), "{key}");
     }
     Ok(())
@@ -113,7 +113,7 @@ async fn add_over_a_deleted_or_expired_key_works_and_keeps_its_ttl() -> Result<(
 #[tokio::test]
 async fn increment_leaves_the_expiry_where_it_was() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("n", "1", Some(HOUR)).await?;
+    bucket.set_raw("n", "1", Some(HOUR)).await?;
     let before = entry(&bucket, "n").await?.expires;
     for sum in 2..=20 {
         assert_eq!(bucket.increment("n", 1).await?, sum);
@@ -125,7 +125,7 @@ async fn increment_leaves_the_expiry_where_it_was() -> Result<()> {
 #[tokio::test]
 async fn a_counter_that_is_always_written_expires_all_the_same() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.add("n", "1000000", Some(SECOND)).await?;
+    bucket.add_raw("n", "1000000", Some(SECOND)).await?;
     let expires =
         UNIX_EPOCH + Duration::from_nanos(entry(&bucket, "n").await?.expires.expect("has a TTL"));
     while bucket.increment("n", 1).await? > 1_000_000 {
@@ -140,10 +140,10 @@ async fn a_counter_that_is_always_written_expires_all_the_same() -> Result<()> {
 async fn a_bucket_with_a_history_refuses_a_ttl_and_says_why() -> Result<()> {
     let (_server, connector) = connected().await?;
     let bucket = connector.create_bucket("b", with_history(2)).await?;
-    bucket.set("k", "x", None).await?;
+    bucket.set_raw("k", "x", None).await?;
     for refused in [
-        bucket.set("k", "y", Some(HOUR)).await.map(drop),
-        bucket.add("new", "y", Some(HOUR)).await.map(drop),
+        bucket.set_raw("k", "y", Some(HOUR)).await.map(drop),
+        bucket.add_raw("new", "y", Some(HOUR)).await.map(drop),
         bucket.expire("k", Some(HOUR)).await.map(drop),
     ] {
         assert!(
@@ -151,8 +151,8 @@ async fn a_bucket_with_a_history_refuses_a_ttl_and_says_why() -> Result<()> {
             "{refused:?}"
         );
     }
-    assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"x"[..]));
-    assert_eq!(bucket.get("new").await?, None);
+    assert_eq!(bucket.get_raw("k").await?.as_deref(), Some(&b"x"[..]));
+    assert_eq!(bucket.get_raw("new").await?, None);
     Ok(())
 }
 
@@ -166,7 +166,7 @@ async fn a_bucket_made_without_ttls_refuses_one_until_it_is_created_anew() -> Re
         })
         .await?;
     let bucket = connector.bucket(Some("b")).await?;
-    let refused = bucket.set("k", "x", Some(HOUR)).await;
+    let refused = bucket.set_raw("k", "x", Some(HOUR)).await;
     assert!(
         matches!(&refused, Err(Error::Unsupported(words)) if words.contains("--allow-msg-ttl")),
         "{refused:?}"
@@ -175,7 +175,7 @@ async fn a_bucket_made_without_ttls_refuses_one_until_it_is_created_anew() -> Re
     connector
         .create_bucket("b", BucketSettings::default())
         .await?;
-    bucket.set("k", "x", Some(HOUR)).await?;
+    bucket.set_raw("k", "x", Some(HOUR)).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR));
     Ok(())
 }
@@ -188,11 +188,11 @@ async fn a_value_expires_by_the_bucket_or_by_itself_whichever_is_first() -> Resu
         ..BucketSettings::default()
     };
     let bucket = connector.create_bucket("b", settings.clone()).await?;
-    bucket.set("k", "x", None).await?;
+    bucket.set_raw("k", "x", None).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR));
-    bucket.set("k", "x", Some(2 * HOUR)).await?;
+    bucket.set_raw("k", "x", Some(2 * HOUR)).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR));
-    bucket.set("k", "x", Some(HOUR / 2)).await?;
+    bucket.set_raw("k", "x", Some(HOUR / 2)).await?;
     assert_eq!(lives_for(&entry(&bucket, "k").await?), Some(HOUR / 2));
 
     let bucket = connector
@@ -204,6 +204,6 @@ async fn a_value_expires_by_the_bucket_or_by_itself_whichever_is_first() -> Resu
             },
         )
         .await?;
-    bucket.set("k", "x", Some(HOUR)).await?;
+    bucket.set_raw("k", "x", Some(HOUR)).await?;
     expired(&bucket, "k").await
 }

@@ -19,15 +19,15 @@ fn now_nanos() -> Result<u64> {
 async fn a_value_comes_back_with_its_revision_and_its_time() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     assert_eq!(bucket.name(), "b");
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(bucket.get_raw("k").await?, None);
     assert_eq!(bucket.get_entry("k").await?, None);
 
     let before = now_nanos()?;
-    let first = bucket.set("k", "one", None).await?;
-    let second = bucket.set("k", "two", None).await?;
+    let first = bucket.set_raw("k", "one", None).await?;
+    let second = bucket.set_raw("k", "two", None).await?;
     assert!(second > first);
 
-    assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"two"[..]));
+    assert_eq!(bucket.get_raw("k").await?.as_deref(), Some(&b"two"[..]));
     let entry = bucket.get_entry("k").await?.expect("was set");
     assert_eq!(
         (&entry.value[..], entry.revision, entry.expires),
@@ -49,12 +49,12 @@ async fn any_text_is_a_key_and_any_bytes_are_a_value() -> Result<()> {
     ];
     for (at, key) in (0_u8..).zip(keys) {
         bucket
-            .set(key, vec![at, 0, 255, b'\r', b'\n'], None)
+            .set_raw(key, vec![at, 0, 255, b'\r', b'\n'], None)
             .await?;
     }
     for (at, key) in (0_u8..).zip(keys) {
         assert_eq!(
-            bucket.get(key).await?.as_deref(),
+            bucket.get_raw(key).await?.as_deref(),
             Some(&[at, 0, 255, b'\r', b'\n'][..]),
             "{key:?}"
         );
@@ -71,65 +71,71 @@ async fn any_text_is_a_key_and_any_bytes_are_a_value() -> Result<()> {
 #[tokio::test]
 async fn an_empty_value_is_a_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    bucket.set("k", "", None).await?;
-    assert_eq!(bucket.get("k").await?.as_deref(), Some(&b""[..]));
-    assert_eq!(bucket.add("k", "x", None).await, Err(Error::Conflict));
+    bucket.set_raw("k", "", None).await?;
+    assert_eq!(bucket.get_raw("k").await?.as_deref(), Some(&b""[..]));
+    assert_eq!(bucket.add_raw("k", "x", None).await, Err(Error::Conflict));
     Ok(())
 }
 
 #[tokio::test]
 async fn add_takes_a_key_only_while_it_has_no_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    let revision = bucket.add("k", "one", None).await?;
-    assert_eq!(bucket.add("k", "two", None).await, Err(Error::Conflict));
+    let revision = bucket.add_raw("k", "one", None).await?;
+    assert_eq!(bucket.add_raw("k", "two", None).await, Err(Error::Conflict));
     assert_eq!(
         bucket.get_entry("k").await?.map(|entry| entry.revision),
         Some(revision)
     );
 
     bucket.delete("k").await?;
-    bucket.add("k", "three", None).await?;
-    assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"three"[..]));
+    bucket.add_raw("k", "three", None).await?;
+    assert_eq!(bucket.get_raw("k").await?.as_deref(), Some(&b"three"[..]));
 
     bucket.flush().await?;
-    bucket.add("k", "four", None).await?;
+    bucket.add_raw("k", "four", None).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn replace_sets_only_a_key_that_has_a_value() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    assert_eq!(bucket.replace("k", "one").await?, None);
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(bucket.replace_raw("k", "one").await?, None);
+    assert_eq!(bucket.get_raw("k").await?, None);
 
-    let set = bucket.set("k", "one", None).await?;
-    let replaced = bucket.replace("k", "two").await?.expect("has a value");
+    let set = bucket.set_raw("k", "one", None).await?;
+    let replaced = bucket.replace_raw("k", "two").await?.expect("has a value");
     assert!(replaced > set);
-    assert_eq!(bucket.get("k").await?.as_deref(), Some(&b"two"[..]));
+    assert_eq!(bucket.get_raw("k").await?.as_deref(), Some(&b"two"[..]));
 
     bucket.delete("k").await?;
-    assert_eq!(bucket.replace("k", "three").await?, None);
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(bucket.replace_raw("k", "three").await?, None);
+    assert_eq!(bucket.get_raw("k").await?, None);
     Ok(())
 }
 
 #[tokio::test]
 async fn update_sets_only_a_key_at_that_revision() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
-    assert_eq!(bucket.update("k", "x", 0).await, Err(Error::Conflict));
-    assert_eq!(bucket.update("k", "x", 7).await, Err(Error::Conflict));
+    assert_eq!(bucket.update_raw("k", "x", 0).await, Err(Error::Conflict));
+    assert_eq!(bucket.update_raw("k", "x", 7).await, Err(Error::Conflict));
 
-    let first = bucket.set("k", "one", None).await?;
-    let second = bucket.update("k", "two", first).await?;
-    assert_eq!(bucket.update("k", "x", first).await, Err(Error::Conflict));
+    let first = bucket.set_raw("k", "one", None).await?;
+    let second = bucket.update_raw("k", "two", first).await?;
+    assert_eq!(
+        bucket.update_raw("k", "x", first).await,
+        Err(Error::Conflict)
+    );
     assert_eq!(
         bucket.get_entry("k").await?.map(|entry| entry.revision),
         Some(second)
     );
 
     bucket.delete("k").await?;
-    assert_eq!(bucket.update("k", "x", second).await, Err(Error::Conflict));
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(
+        bucket.update_raw("k", "x", second).await,
+        Err(Error::Conflict)
+    );
+    assert_eq!(bucket.get_raw("k").await?, None);
     Ok(())
 }
 
@@ -138,7 +144,7 @@ async fn increment_counts_up_and_down_from_nothing() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     assert_eq!(bucket.increment("n", 5).await?, 5);
     assert_eq!(bucket.increment("n", -8).await?, -3);
-    assert_eq!(bucket.get("n").await?.as_deref(), Some(&b"-3"[..]));
+    assert_eq!(bucket.get_raw("n").await?.as_deref(), Some(&b"-3"[..]));
     assert_eq!(bucket.increment("n", 0).await?, -3);
 
     bucket.delete("n").await?;
@@ -150,7 +156,7 @@ async fn increment_counts_up_and_down_from_nothing() -> Result<()> {
 async fn increment_refuses_what_is_no_integer_and_what_overflows() -> Result<()> {
     let (_server, _connector, bucket) = bucket().await?;
     for value in ["", "x", "1.5", "9223372036854775808"] {
-        let revision = bucket.set("n", value, None).await?;
+        let revision = bucket.set_raw("n", value, None).await?;
         let refused = bucket.increment("n", 1).await;
         assert!(
             matches!(&refused, Err(Error::Invalid(words)) if words.contains("`n`")),
@@ -161,7 +167,7 @@ async fn increment_refuses_what_is_no_integer_and_what_overflows() -> Result<()>
             Some(revision)
         );
     }
-    bucket.set("n", i64::MAX.to_string(), None).await?;
+    bucket.set_raw("n", i64::MAX.to_string(), None).await?;
     assert!(matches!(
         bucket.increment("n", 1).await,
         Err(Error::Invalid(_))
@@ -177,9 +183,9 @@ async fn delete_removes_a_value_and_leaves_nothing_where_there_was_none() -> Res
     let mut stream = jetstream(&connector).get_stream("KV_b").await?;
     assert_eq!(stream.info().await?.state.messages, 0);
 
-    bucket.set("k", "one", None).await?;
+    bucket.set_raw("k", "one", None).await?;
     bucket.delete("k").await?;
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(bucket.get_raw("k").await?, None);
     assert_eq!(bucket.get_entry("k").await?, None);
 
     let last = stream.info().await?.state.last_sequence;
@@ -196,8 +202,8 @@ async fn history_lists_the_revisions_kept_oldest_first() -> Result<()> {
 
     let mut revisions = Vec::new();
     for value in ["one", "two", "three", "four"] {
-        revisions.push(bucket.set("k", value, None).await?);
-        bucket.set("other", value, None).await?;
+        revisions.push(bucket.set_raw("k", value, None).await?);
+        bucket.set_raw("other", value, None).await?;
     }
     let history = bucket.history("k").await?;
     assert_eq!(
@@ -236,14 +242,14 @@ async fn flush_deletes_every_value_with_its_history() -> Result<()> {
     let (_server, connector) = connected().await?;
     let bucket = connector.create_bucket("b", with_history(5)).await?;
     for value in ["one", "two"] {
-        bucket.set("k", value, None).await?;
-        bucket.set("other", value, None).await?;
+        bucket.set_raw("k", value, None).await?;
+        bucket.set_raw("other", value, None).await?;
     }
     bucket.flush().await?;
     assert_eq!(bucket.count().await?, 0);
-    assert_eq!(bucket.get("k").await?, None);
+    assert_eq!(bucket.get_raw("k").await?, None);
     assert_eq!(bucket.history("k").await?, []);
-    bucket.set("k", "three", None).await?;
+    bucket.set_raw("k", "three", None).await?;
     assert_eq!(bucket.keys(None).await?, ["k"]);
     Ok(())
 }
@@ -266,12 +272,12 @@ async fn values_of_any_type_are_written_with_the_serializer() -> Result<()> {
         connector.with_serializer(Serializer::Msgpack),
     ] {
         let bucket = connector.bucket(None).await?;
-        let revision = bucket.set_as("k", &quake, None).await?;
-        assert_eq!(bucket.get_as::<Quake>("k").await?.as_ref(), Some(&quake));
-        assert_eq!(bucket.add_as("k", &quake, None).await, Err(Error::Conflict));
-        bucket.update_as("k", &quake, revision).await?;
-        assert!(bucket.replace_as("k", &[1, 2, 3]).await?.is_some());
-        let refused = bucket.get_as::<String>("k").await;
+        let revision = bucket.set("k", &quake, None).await?;
+        assert_eq!(bucket.get::<Quake>("k").await?.as_ref(), Some(&quake));
+        assert_eq!(bucket.add("k", &quake, None).await, Err(Error::Conflict));
+        bucket.update("k", &quake, revision).await?;
+        assert!(bucket.replace("k", &[1, 2, 3]).await?.is_some());
+        let refused = bucket.get::<String>("k").await;
         assert!(
             matches!(&refused, Err(Error::Invalid(words)) if words.contains("'k'")),
             "{refused:?}"

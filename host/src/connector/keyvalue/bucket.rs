@@ -32,8 +32,8 @@ use crate::error::Error;
 /// ```no_run
 /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
 /// let bucket = connector.bucket(Some("documents")).await?;
-/// let revision = bucket.set("user:1", "draft", None).await?;
-/// bucket.update("user:1", "final", revision).await?;
+/// let revision = bucket.set("user:1", &"draft", None).await?;
+/// bucket.update("user:1", &"final", revision).await?;
 /// assert_eq!(bucket.keys(Some("user:")).await?, ["user:1"]);
 /// # Ok(())
 /// # }
@@ -55,7 +55,7 @@ impl Bucket {
         }
     }
 
-    /// Reads and writes values of any type in this form, where a function's name ends in `_as`.
+    /// Reads and writes values of any type in this form.
     #[must_use]
     pub fn with_serializer(mut self, serializer: Serializer) -> Self {
         self.serializer = serializer;
@@ -69,7 +69,7 @@ impl Bucket {
     }
 
     /// The value of a key.
-    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+    pub async fn get_raw(&self, key: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.stored(key).await?.map(Stored::into_value))
     }
 
@@ -85,7 +85,7 @@ impl Bucket {
 
     /// Sets a value, and returns its revision. Without a `ttl` it does not expire by itself, even if the one before
     /// did. A TTL is rounded up to whole seconds, at least one.
-    pub async fn set(
+    pub async fn set_raw(
         &self,
         key: &str,
         value: impl Into<Bytes>,
@@ -116,7 +116,7 @@ impl Bucket {
     ///
     /// # Errors
     /// `Conflict` where it has one.
-    pub async fn add(
+    pub async fn add_raw(
         &self,
         key: &str,
         value: impl Into<Bytes>,
@@ -141,9 +141,13 @@ impl Bucket {
         revision.ok_or(Error::Conflict)
     }
 
-    /// Sets a value only if the key has one, and returns its revision; none if it has not. Like [`set`](Self::set)
+    /// Sets a value only if the key has one, and returns its revision; none if it has not. Like [`set_raw`](Self::set_raw)
     /// it ends the key's own TTL.
-    pub async fn replace(&self, key: &str, value: impl Into<Bytes>) -> Result<Option<u64>, Error> {
+    pub async fn replace_raw(
+        &self,
+        key: &str,
+        value: impl Into<Bytes>,
+    ) -> Result<Option<u64>, Error> {
         let value = value.into();
         let ((), revision) = self
             .compare_and_set(key, None, |last, _| {
@@ -160,7 +164,7 @@ impl Bucket {
     ///
     /// # Errors
     /// `Conflict` where it is at another, or has no value.
-    pub async fn update(
+    pub async fn update_raw(
         &self,
         key: &str,
         value: impl Into<Bytes>,

@@ -112,7 +112,7 @@ impl Connector {
     /// The value of a key in the default bucket.
     ///
     /// # Errors
-    /// As [`Bucket::get_as`] and [`Connector::bucket`].
+    /// As [`Bucket::get`] and [`Connector::bucket`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
@@ -121,13 +121,13 @@ impl Connector {
     /// # }
     /// ```
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        self.bucket(None).await?.get_as(key).await
+        self.bucket(None).await?.get(key).await
     }
 
     /// Sets a value in the default bucket, and returns its revision. Without a `ttl` it does not expire by itself.
     ///
     /// # Errors
-    /// As [`Bucket::set_as`] and [`Connector::bucket`].
+    /// As [`Bucket::set`] and [`Connector::bucket`].
     ///
     /// ```no_run
     /// # async fn example(connector: &wharf::Connector) -> Result<(), wharf::Error> {
@@ -143,7 +143,7 @@ impl Connector {
         value: &T,
         ttl: Option<Duration>,
     ) -> Result<u64, Error> {
-        self.bucket(None).await?.set_as(key, value, ttl).await
+        self.bucket(None).await?.set(key, value, ttl).await
     }
 
     /// Deletes a value in the default bucket; nothing happens where there is none.

@@ -10,14 +10,14 @@ use super::bucket::Bucket;
 use crate::connector::typed::{decode, encode};
 use crate::error::Error;
 
-/// Like the functions of the same names without `_as`, with values instead of bytes.
+/// Values of any type: like the functions of the same names with `_raw`, which take bytes.
 impl Bucket {
     /// The value of a key.
     ///
     /// # Errors
-    /// `Invalid` where it is no `T`, and as [`Bucket::get`].
-    pub async fn get_as<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let Some(value) = self.get(key).await? else {
+    /// `Invalid` where it is no `T`, and as [`Bucket::get_raw`].
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(value) = self.get_raw(key).await? else {
             return Ok(None);
         };
         decode(self.serializer, &value, || format!("the value of '{key}'")).map(Some)
@@ -26,52 +26,52 @@ impl Bucket {
     /// Sets a value, and returns its revision.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be written, and as [`Bucket::set`].
-    pub async fn set_as<T: Serialize + ?Sized>(
+    /// `Invalid` where it cannot be written, and as [`Bucket::set_raw`].
+    pub async fn set<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
         ttl: Option<Duration>,
     ) -> Result<u64, Error> {
-        self.set(key, self.bytes(value)?, ttl).await
+        self.set_raw(key, self.bytes(value)?, ttl).await
     }
 
     /// Sets a value only if the key has none; otherwise `Conflict`.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be written, and as [`Bucket::add`].
-    pub async fn add_as<T: Serialize + ?Sized>(
+    /// `Invalid` where it cannot be written, and as [`Bucket::add_raw`].
+    pub async fn add<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
         ttl: Option<Duration>,
     ) -> Result<u64, Error> {
-        self.add(key, self.bytes(value)?, ttl).await
+        self.add_raw(key, self.bytes(value)?, ttl).await
     }
 
     /// Sets a value only if the key has one; none if it has not.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be written, and as [`Bucket::replace`].
-    pub async fn replace_as<T: Serialize + ?Sized>(
+    /// `Invalid` where it cannot be written, and as [`Bucket::replace_raw`].
+    pub async fn replace<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
     ) -> Result<Option<u64>, Error> {
-        self.replace(key, self.bytes(value)?).await
+        self.replace_raw(key, self.bytes(value)?).await
     }
 
     /// Sets a value only if the key is at this revision; otherwise `Conflict`.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be written, and as [`Bucket::update`].
-    pub async fn update_as<T: Serialize + ?Sized>(
+    /// `Invalid` where it cannot be written, and as [`Bucket::update_raw`].
+    pub async fn update<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
         revision: u64,
     ) -> Result<u64, Error> {
-        self.update(key, self.bytes(value)?, revision).await
+        self.update_raw(key, self.bytes(value)?, revision).await
     }
 
     fn bytes<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes, Error> {
