@@ -21,8 +21,8 @@ use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
 use crate::http::Http;
+use crate::nats_server::Server;
 use crate::rollout::{CompiledFiles, DrainReport, HostContext, RunningGuests};
-use crate::server::Server;
 use crate::trace::Exporter;
 
 /// The last round trip is worth this long, even when handlers have used up the drain's time: without it, what they have

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::config::MAX_INSTANCES;
 use crate::connection::ConnectError;
+use crate::nats_server::ServerError;
 use crate::rollout::{ChangeError, GuestError};
-use crate::server::ServerError;
 
 /// Errors of a host's start. What had been started has been stopped.
 #[derive(Debug, thiserror::Error)]
