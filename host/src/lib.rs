@@ -18,12 +18,12 @@
 //! | `rollout` | What guests are desired to be → what runs: load, replace, canary, unload |
 //! | `component` | Where components come from: files and object stores |
 //! | `host` | The host: puts the modules together, and takes them apart in the right order |
-//! | `admin` | questions and orders of operators over NATS, and who carries them out |
+//! | `admin` | Questions and orders of operators over NATS, and who carries them out |
 //! | `http` | `/livez`, `/readyz`, `/metrics` |
 //! | `status` | A host and its guests at one moment: one model for all who show it |
 //! | `metrics` | Counts, gauges and distributions |
 //! | `trace` | One span for each message |
-//! | `config` | settings: as they are written → as they are meant |
+//! | `config` | Settings: as they are written → as they are meant |
 //! | `connector` | Publish, subscribe and key/value for Rust callers |
 //! | `connection` | The one connection to NATS |
 //! | `nats_server` | A nats-server of our own, as a child process |

@@ -6,13 +6,11 @@ use async_nats::HeaderMap;
 use async_nats::header::{HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-use crate::headers;
-
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
 /// More than the standard asks to be passed on. It goes with everything that a guest sends.
-const LONGEST_STATE: usize = 512;
+const MAX_STATE_BYTES: usize = 512;
 
 /// The headers that put what a guest sends into the trace of the message in hand.
 #[derive(Clone)]
@@ -33,13 +31,12 @@ impl TraceHeaders {
         }
     }
 
-    /// Adds them to a message's headers, which have none of these names.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        let parent = self.parent.clone();
-        headers::insert(headers, HeaderName::from_static(PARENT), parent);
-        if let Some(state) = self.state.clone() {
-            headers::insert(headers, HeaderName::from_static(STATE), state);
-        }
+    /// The header fields that go with a message, which must have none of these names.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let parent = (HeaderName::from_static(PARENT), self.parent.clone());
+        let state = self.state.clone();
+        let state = state.map(|state| (HeaderName::from_static(STATE), state));
+        std::iter::once(parent).chain(state)
     }
 }
 
@@ -51,7 +48,7 @@ pub(crate) fn is_trace_header(name: &str) -> bool {
 /// The sender's span. `None` if the headers name none, or not as the standard says.
 pub(super) fn remote_parent(headers: &HeaderMap) -> Option<SpanContext> {
     let (trace, span, flags) = parse(&only(headers, PARENT)?)?;
-    let state = only(headers, STATE).filter(|state| state.len() <= LONGEST_STATE);
+    let state = only(headers, STATE).filter(|state| state.len() <= MAX_STATE_BYTES);
     let state = state
         .and_then(|state| TraceState::from_str(&state).ok())
         .unwrap_or_default();
@@ -106,6 +103,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers;
 
     const PARENT_TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -119,7 +117,9 @@ mod tests {
 
     fn written(context: &SpanContext) -> HeaderMap {
         let mut map = HeaderMap::new();
-        TraceHeaders::new(context).add_to(&mut map);
+        for (name, value) in TraceHeaders::new(context).fields() {
+            map.insert(name, value);
+        }
         map
     }
 
