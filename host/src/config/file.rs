@@ -124,6 +124,20 @@ fn sections(root: &Table<'_>) -> RawFile {
             .unwrap_or_default();
         table.end();
     }
+    guests(root, &mut written);
+    for (name, value) in root
+        .get("buckets")
+        .and_then(Value::entries)
+        .into_iter()
+        .flatten()
+    {
+        written.buckets.extend(bucket(name, value));
+    }
+    written
+}
+
+/// Reads the guests, which together must not ask for more instances than there are.
+fn guests(root: &Table<'_>, written: &mut RawFile) {
     let mut instances = 0;
     for (name_at, value) in root
         .get("guests")
@@ -153,13 +167,4 @@ fn sections(root: &Table<'_>) -> RawFile {
             written.guests.insert(name, settings);
         }
     }
-    for (name, value) in root
-        .get("buckets")
-        .and_then(Value::entries)
-        .into_iter()
-        .flatten()
-    {
-        written.buckets.extend(bucket(name, value));
-    }
-    written
 }

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::readiness::Readiness;
 use super::start_error::StartError;
 use crate::admin::{AdminContext, Service};
-use crate::config::{Config, HttpSettings};
+use crate::config::{Config, ConnectionSettings, HttpSettings};
 use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
@@ -127,7 +127,7 @@ struct Running {
 }
 
 impl Running {
-    /// Components that are files first: what is wrong with them shows before anything is connected.
+    /// Starts everything. Components that are files first: what is wrong with them shows before anything is connected.
     async fn start(spec: StartSpec) -> Result<(Self, Handles), StartError> {
         let StartSpec {
             config,
@@ -141,33 +141,10 @@ impl Running {
         let files = CompiledFiles::compile(&engine, &config.guests)
             .await
             .map_err(guest_error)?;
-        let exporter = config
-            .otlp
-            .endpoint
-            .as_deref()
-            .map(Exporter::start)
-            .transpose();
+        let endpoint = config.otlp.endpoint.as_deref();
+        let exporter = endpoint.map(Exporter::start).transpose();
         let exporter = exporter.map_err(StartError::Traces)?;
-        let server = match own_server {
-            Some(data) => Some(Server::start(&data).await.map_err(StartError::Server)?),
-            None => None,
-        };
-        let server_died = match &server {
-            Some(server) => server.died().map(|error| error.to_string()).boxed(),
-            None => std::future::pending().boxed(),
-        };
-        let server_url = server.as_ref().map(|server| server.url().to_owned());
-        let mut settings = config.nats.clone();
-        if let Some(url) = &server_url {
-            settings.servers = url.as_str().into();
-        }
-        let connection = match Connection::open(&settings).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                stop_server(server, &mut Vec::new()).await;
-                return Err(StartError::Connect(error));
-            }
-        };
+        let (server, settings, connection) = connect(own_server, config.nats).await?;
         let connector = Connector::over(connection.clone(), &settings, config.buckets.clone());
         let context = HostContext {
             engine,
@@ -181,7 +158,6 @@ impl Running {
         };
         let guests = Arc::new(RunningGuests::new(context));
         readiness.watch(&connection, &guests);
-        let http_address = http.as_ref().map(Http::address);
         #[expect(
             clippy::disallowed_methods,
             reason = "`Running` owns it, and aborts it"
@@ -205,28 +181,30 @@ impl Running {
                 .for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
-        let context = AdminContext::new(
-            &config.host,
-            config.admin,
-            connection.clone(),
-            Arc::clone(&guests),
-            stop,
-        );
+        let (host, admin) = (&config.host, config.admin);
+        let context = AdminContext::new(host, admin, connection, guests, stop);
         running.service = Some(Service::start(context).await);
         readiness.all_in_service();
-        let (runtime, server_died) = (Handle::current(), server_died.shared());
-        Ok((
-            running,
-            Handles {
-                connection,
-                connector,
-                guests,
-                runtime,
-                server_url,
-                http_address,
-                server_died,
-            },
-        ))
+        let handles = running.handles(connector);
+        Ok((running, handles))
+    }
+
+    /// The parts of the host that its owner uses.
+    fn handles(&self, connector: Connector) -> Handles {
+        let server = self.server.as_ref();
+        let server_died = match server {
+            Some(server) => server.died().map(|error| error.to_string()).boxed(),
+            None => std::future::pending().boxed(),
+        };
+        Handles {
+            connection: self.connection.clone(),
+            connector,
+            guests: Arc::clone(&self.guests),
+            runtime: Handle::current(),
+            server_url: server.map(|server| server.url().to_owned()),
+            http_address: self.http.as_ref().map(Http::address),
+            server_died: server_died.shared(),
+        }
     }
 
     /// The drain. The connection stays open until the last handler's last publish has made a round trip.
@@ -278,6 +256,27 @@ fn answer_http(
     let http = Http::start(listen, Arc::clone(readiness) as _);
     http.map(Some)
         .map_err(|source| StartError::Http { listen, source })
+}
+
+/// Connects: to a nats-server of our own, which is started first, or to those that the settings name.
+async fn connect(
+    own_server: Option<PathBuf>,
+    mut settings: ConnectionSettings,
+) -> Result<(Option<Server>, ConnectionSettings, Connection), StartError> {
+    let server = match own_server {
+        Some(data) => Some(Server::start(&data).await.map_err(StartError::Server)?),
+        None => None,
+    };
+    if let Some(server) = &server {
+        settings.servers = server.url().into();
+    }
+    match Connection::open(&settings).await {
+        Ok(connection) => Ok((server, settings, connection)),
+        Err(error) => {
+            stop_server(server, &mut Vec::new()).await;
+            Err(StartError::Connect(error))
+        }
+    }
 }
 
 async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {

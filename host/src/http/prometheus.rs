@@ -44,31 +44,8 @@ impl StatusCollector {
                     .try_for_each(|guest| counter(to, &labels(guest), of(&guest.stats)))
             })?;
         }
-        let help = "Messages by what became of them";
-        family(to, "guest_messages", help, MetricType::Counter, |to| {
-            self.0.guests.iter().try_for_each(|guest| {
-                let outcomes =
-                    OutcomeKind::ALL.map(|kind| (kind.label(), guest.stats.outcome(kind)));
-                let dropped = ("dropped", guest.stats.dropped);
-                let mut all = outcomes.into_iter().chain([dropped]);
-                all.try_for_each(|(word, count)| {
-                    counter(
-                        to,
-                        &[("guest", guest.name.as_str()), ("outcome", word)],
-                        count,
-                    )
-                })
-            })
-        })?;
-        let help = "Operations that were denied, by the grant that is missing";
-        family(to, "guest_denials", help, MetricType::Counter, |to| {
-            self.0.guests.iter().try_for_each(|guest| {
-                Grant::ALL.into_iter().try_for_each(|grant| {
-                    let labels = [("guest", guest.name.as_str()), ("grant", grant.label())];
-                    counter(to, &labels, guest.stats.denied(grant))
-                })
-            })
-        })?;
+        self.outcomes(to)?;
+        self.denials(to)?;
         for (name, help, label, cases) in LABELLED_COUNTERS {
             family(to, name, help, MetricType::Counter, |to| {
                 self.0.guests.iter().try_for_each(|guest| {
@@ -89,6 +66,41 @@ impl StatusCollector {
             })?;
         }
         self.canaries(to)?;
+        self.handling(to)
+    }
+
+    fn outcomes(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Messages by what became of them";
+        family(to, "guest_messages", help, MetricType::Counter, |to| {
+            self.0.guests.iter().try_for_each(|guest| {
+                let outcomes =
+                    OutcomeKind::ALL.map(|kind| (kind.label(), guest.stats.outcome(kind)));
+                let dropped = ("dropped", guest.stats.dropped);
+                let mut all = outcomes.into_iter().chain([dropped]);
+                all.try_for_each(|(word, count)| {
+                    counter(
+                        to,
+                        &[("guest", guest.name.as_str()), ("outcome", word)],
+                        count,
+                    )
+                })
+            })
+        })
+    }
+
+    fn denials(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Operations that were denied, by the grant that is missing";
+        family(to, "guest_denials", help, MetricType::Counter, |to| {
+            self.0.guests.iter().try_for_each(|guest| {
+                Grant::ALL.into_iter().try_for_each(|grant| {
+                    let labels = [("guest", guest.name.as_str()), ("grant", grant.label())];
+                    counter(to, &labels, guest.stats.denied(grant))
+                })
+            })
+        })
+    }
+
+    fn handling(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Time from taking a message to its outcome";
         family(
             to,
@@ -113,9 +125,7 @@ impl StatusCollector {
             },
         )
     }
-}
 
-impl StatusCollector {
     /// The figures of canaries.
     fn canaries(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let canaries = || {

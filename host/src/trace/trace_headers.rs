@@ -116,11 +116,8 @@ mod tests {
     }
 
     fn written(context: &SpanContext) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in TraceHeaders::new(context).fields() {
-            map.insert(name, value);
-        }
-        map
+        let headers = headers::to_wire(Vec::new(), Some(&TraceHeaders::new(context)));
+        headers.expect("headers").expect("some")
     }
 
     #[test]

@@ -187,71 +187,24 @@ mod tests {
     fn settings_out_of_range_are_invalid_and_say_which() {
         let good = BucketSettings::default();
         assert_eq!(check("b", &good), Ok(()));
-        for (settings, word) in [
+        type Spoil = fn(&mut BucketSettings);
+        let spoilt: [(Spoil, &str); 9] = [
             (
-                BucketSettings {
-                    description: "x".repeat(MAX_DESCRIPTION_BYTES + 1),
-                    ..good.clone()
-                },
+                |bad| bad.description = "x".repeat(MAX_DESCRIPTION_BYTES + 1),
                 "description",
             ),
-            (
-                BucketSettings {
-                    history: 0,
-                    ..good.clone()
-                },
-                "history",
-            ),
-            (
-                BucketSettings {
-                    history: 65,
-                    ..good.clone()
-                },
-                "history",
-            ),
-            (
-                BucketSettings {
-                    replicas: 0,
-                    ..good.clone()
-                },
-                "replicas",
-            ),
-            (
-                BucketSettings {
-                    replicas: 6,
-                    ..good.clone()
-                },
-                "replicas",
-            ),
-            (
-                BucketSettings {
-                    ttl: Some(Duration::from_millis(99)),
-                    ..good.clone()
-                },
-                "ttl",
-            ),
-            (
-                BucketSettings {
-                    ttl: Some(Duration::MAX),
-                    ..good.clone()
-                },
-                "ttl",
-            ),
-            (
-                BucketSettings {
-                    max_bytes: Some(0),
-                    ..good.clone()
-                },
-                "max-bytes",
-            ),
-            (
-                BucketSettings {
-                    max_value_size: Some(u32::MAX),
-                    ..good.clone()
-                },
-                "max-value-size",
-            ),
-        ] {
+            (|bad| bad.history = 0, "history"),
+            (|bad| bad.history = 65, "history"),
+            (|bad| bad.replicas = 0, "replicas"),
+            (|bad| bad.replicas = 6, "replicas"),
+            (|bad| bad.ttl = Some(Duration::from_millis(99)), "ttl"),
+            (|bad| bad.ttl = Some(Duration::MAX), "ttl"),
+            (|bad| bad.max_bytes = Some(0), "max-bytes"),
+            (|bad| bad.max_value_size = Some(u32::MAX), "max-value-size"),
+        ];
+        for (spoil, word) in spoilt {
+            let mut settings = good.clone();
+            spoil(&mut settings);
             let Err(Error::Invalid(words)) = check("b", &settings) else {
                 panic!("{word} was taken")
             };
