@@ -142,7 +142,7 @@ async fn work(shared: Arc<WorkerContext>) {
         }
         shared.judge(&outcome);
         unsettled.end_span(shared.guest.version(), &outcome);
-        unsettled.settle(outcome).await;
+        unsettled.settle(outcome, shared.guest.policy()).await;
         shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         shared.settled.fetch_add(1, Ordering::Relaxed);
     }

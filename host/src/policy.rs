@@ -4,9 +4,10 @@
 //! every question is asked about such a subject, so that a prefix cannot be used to get around a grant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
-use crate::protocol::reserved::is_reserved;
+use crate::protocol::reserved::{is_reserved, takes_orders};
 use crate::protocol::subject::{Pattern, on_wire, quoted};
 
 /// The rights of one guest.
@@ -24,6 +25,23 @@ pub(crate) struct Policy {
     subscribe: Vec<Pattern>,
     /// Rights to buckets, by name.
     buckets: BTreeMap<String, BucketAccess>,
+    /// Subjects that answers may go to.
+    replies: ReplySubjects,
+}
+
+/// The subjects that answers may go to, whoever asks for them there. A clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplySubjects(Arc<[Pattern]>);
+
+impl ReplySubjects {
+    pub(crate) fn new(subjects: &[String]) -> Self {
+        Self(subjects.iter().cloned().map(Pattern::new).collect())
+    }
+
+    /// True if an answer may go there. It goes with the host's rights: never to where the server or a host takes orders.
+    pub(crate) fn covers(&self, subject: &str) -> bool {
+        !takes_orders(subject) && self.0.iter().any(|pattern| pattern.covers(subject))
+    }
 }
 
 /// An action of a guest on a subject.
@@ -121,7 +139,12 @@ pub(crate) struct Denied {
 
 impl Policy {
     /// The rights that a guest's settings grant. `host_prefix` stands in where the guest has no prefix of its own.
-    pub(crate) fn new(guest: &str, settings: &GuestSettings, host_prefix: &str) -> Self {
+    pub(crate) fn new(
+        guest: &str,
+        settings: &GuestSettings,
+        host_prefix: &str,
+        replies: ReplySubjects,
+    ) -> Self {
         let prefix = settings
             .prefix
             .clone()
@@ -142,6 +165,7 @@ impl Policy {
             request: patterns(&settings.request),
             subscribe: patterns(&settings.may_subscribe),
             buckets: settings.buckets.clone(),
+            replies,
             prefix,
         }
     }
@@ -173,6 +197,25 @@ impl Policy {
         let key = grant.key();
         let why = format!("its settings lack a `{key}` grant that covers it");
         Err(self.denied(grant, subject, &why))
+    }
+
+    /// Checks whether the guest's answer to a message may go to this subject, which the sender chose.
+    ///
+    /// # Errors
+    /// Neither the host's settings nor a grant to publish covers it.
+    pub(crate) fn check_reply(&self, subject: &str) -> Result<(), Denied> {
+        if self.replies.covers(subject) || self.check(Action::Publish, subject).is_ok() {
+            return Ok(());
+        }
+        let why = match takes_orders(subject) {
+            true => "it is a subject for orders, not one to wait on",
+            false => "neither `[host] replies` nor a `publish` grant of its settings covers it",
+        };
+        let (guest, object) = (&self.guest, quoted(subject));
+        Err(Denied {
+            grant: Grant::Publish,
+            words: format!("guest {guest:?} may not answer on {object}: {why}"),
+        })
     }
 
     /// The guest's rights to a bucket.
@@ -212,7 +255,28 @@ mod tests {
         let mut settings = GuestSettings::new("a.wasm");
         settings.prefix = prefix.map(str::to_owned);
         settings.publish = publish;
-        Policy::new("g", &settings, "host.")
+        Policy::new("g", &settings, "host.", inboxes())
+    }
+
+    fn inboxes() -> ReplySubjects {
+        ReplySubjects::new(&["_INBOX.>".to_owned()])
+    }
+
+    #[test]
+    fn an_answer_goes_to_inboxes_and_to_what_the_guest_may_publish_on() {
+        let none = policy(None, vec![]);
+        let granted = policy(None, vec!["answers.*".into()]);
+        for policy in [&none, &granted] {
+            assert!(policy.check_reply("_INBOX.a.b").is_ok());
+            for subject in ["victim.a", "answers.a", "$KV.b.k", "wharf.admin.h.load"] {
+                assert!(policy.check_reply(subject).is_err(), "{subject}");
+            }
+        }
+        assert!(granted.check_reply("host.answers.a").is_ok());
+        assert!(none.check_reply("host.answers.a").is_err());
+        let everywhere = ReplySubjects::new(&[">".to_owned()]);
+        assert!(everywhere.covers("victim.a"));
+        assert!(!everywhere.covers("$KV.b.k") && !everywhere.covers("wharf.admin.h.load"));
     }
 
     #[test]
@@ -276,7 +340,7 @@ mod tests {
             settings.publish = vec![grant.clone()];
             settings.request = vec![grant.clone()];
             settings.may_subscribe = vec![grant];
-            Policy::new("g", &settings, prefix)
+            Policy::new("g", &settings, prefix, inboxes())
         };
         let as_it_is = SubjectGrant::new(">").without_prefix();
         let policies = [

@@ -54,6 +54,8 @@ pub fn config(server: &TestServer) -> Config {
     };
     let host = HostSettings {
         cache: Some(cache.clone()),
+        // Where tests wait for answers that they do not ask for by a request.
+        replies: ["_INBOX.>", "answers", "replies"].map(str::to_owned).into(),
         ..HostSettings::default()
     };
     Config {

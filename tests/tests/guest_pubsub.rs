@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -267,19 +267,55 @@ async fn a_guest_sees_the_message_without_its_prefix_and_with_its_headers() -> R
 }
 
 #[tokio::test]
-async fn the_reply_to_the_message_in_hand_needs_no_grant() -> Result<()> {
+async fn a_reply_to_the_current_message_needs_no_grant() -> Result<()> {
     let probe = Probe::start(|_, _, _| {}).await?;
-    let mut answers = probe.client.subscribe("somewhere.else").await?;
-    let step = json!({ "do": "publish", "subject": "somewhere.else", "text": "by hand" });
+    let mut answers = probe.client.subscribe("answers").await?;
+    let step = json!({ "do": "publish", "subject": "answers", "text": "by hand" });
     probe
         .client
-        .publish_with_reply("probe", "somewhere.else", step.to_string().into())
+        .publish_with_reply("probe", "answers", step.to_string().into())
         .await?;
     let (first, second) = (next(&mut answers).await?, next(&mut answers).await?);
     assert_eq!(first.payload, "by hand");
     assert_eq!(second.payload, json!({ "ok": null }).to_string());
-    assert_eq!(probe.err(step).await?.0, "denied", "no longer in hand");
+    assert_eq!(probe.err(step).await?.0, "denied", "it is another message");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_sender_cannot_have_the_host_publish_where_it_may_not_itself() -> Result<()> {
+    let probe = Probe::start(|_, settings, _| {
+        settings.publish = vec!["granted".into()];
+    })
+    .await?;
+    let mut heard = probe.client.subscribe(">").await?;
+    probe.client.flush().await?;
+    let by_hand = json!({ "do": "publish", "subject": "victim.a", "text": "by hand" });
+    let ask = async |reply_to: &str, step: &serde_json::Value| {
+        let step = step.to_string().into();
+        let client = &probe.client;
+        client
+            .publish_with_reply("probe", reply_to.to_owned(), step)
+            .await
+    };
+    let plant = json!({ "do": "reply", "text": "planted" });
+    ask("victim.a", &plant).await?;
+    ask("victim.a", &json!({ "do": "trap" })).await?;
+    ask("victim.a", &by_hand).await?;
+    let refused = || {
+        let stats = probe.host.stats("probe");
+        stats.is_some_and(|stats| stats.replies_failed == 3 && stats.denied_publish == 1)
+    };
+    wharf_tests::probe::eventually("the refusals are counted", refused).await?;
+    // A grant of the guest is enough. What was sent before it has been heard by then.
+    ask("granted", &plant).await?;
+    loop {
+        let message = next(&mut heard).await?;
+        ensure!(message.subject.as_str() != "victim.a", "{message:?}");
+        if message.subject.as_str() == "granted" {
+            return Ok(());
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::stats::EndpointStats;
 use crate::config::{AdminSettings, HostSettings};
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::protocol::reserved::takes_orders;
+use crate::policy::ReplySubjects;
 use crate::rollout::RunningGuests;
 
 /// The host, as those see it who answer for it.
@@ -24,6 +24,8 @@ pub(crate) struct AdminContext {
     pub(super) started: SystemTime,
     /// The host takes orders.
     pub(super) takes_orders: bool,
+    /// Subjects that answers may go to.
+    replies: ReplySubjects,
     /// Counts of the orders so far.
     pub(super) stats: EndpointStats,
     pub(super) connection: Connection,
@@ -48,6 +50,7 @@ impl AdminContext {
             id: nuid::next().to_string(),
             started: SystemTime::now(),
             takes_orders: admin.enabled,
+            replies: ReplySubjects::new(&settings.replies),
             stats: EndpointStats::default(),
             connection,
             guests,
@@ -56,14 +59,14 @@ impl AdminContext {
         }
     }
 
-    /// Answers, with the host's rights: never where the server or a host takes orders, whoever asked for it.
+    /// Answers, with the host's rights: only where answers may go, whoever asked for it.
     pub(super) async fn answer(
         &self,
         reply_to: Option<Subject>,
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let Some(reply_to) = reply_to.filter(|subject| !takes_orders(subject)) else {
+        let Some(reply_to) = reply_to.filter(|subject| self.replies.covers(subject)) else {
             return Ok(());
         };
         let sent = self

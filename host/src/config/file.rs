@@ -101,6 +101,10 @@ fn sections(root: &Table<'_>) -> RawFile {
             data: table.get("data").and_then(Value::path),
             cache: table.get("cache").and_then(Value::path),
             name: table.get("name").and_then(|v| v.parsed(parse::host_name)),
+            replies: match table.get("replies") {
+                Some(list) => replies(list),
+                None => HostSettings::default().replies,
+            },
         };
         table.end();
     }
@@ -167,4 +171,13 @@ fn guests(root: &Table<'_>, written: &mut RawFile) {
             written.guests.insert(name, settings);
         }
     }
+}
+
+/// Reads the subjects that answers may go to.
+fn replies(list: Value<'_>) -> Vec<String> {
+    list.list()
+        .into_iter()
+        .flatten()
+        .filter_map(|value| value.parsed(parse::reply_subject))
+        .collect()
 }

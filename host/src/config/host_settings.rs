@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Settings of the host itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
     /// The directory in which a nats-server that the host starts itself keeps its data. `None` is `.wharf` in the working
     /// directory.
@@ -14,6 +14,21 @@ pub struct HostSettings {
     /// The host's name among others: one token of a subject, and nobody else's. `None` is the machine's name and a few
     /// random letters.
     pub name: Option<String>,
+    /// Subjects, with wildcards, that answers may go to, whoever asks for them there: the host publishes them with its own
+    /// rights, which a sender may not have. `_INBOX.>` by default, where clients wait for replies. An answer to another
+    /// subject takes a grant of the guest to publish there. None ever goes to `$…` or `wharf.admin.…`.
+    pub replies: Vec<String>,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            data: None,
+            cache: None,
+            name: None,
+            replies: vec!["_INBOX.>".to_owned()],
+        }
+    }
 }
 
 impl HostSettings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::guest_settings::{BucketAccess, SubjectGrant, SubscriptionSettings};
 use crate::protocol::duration::parse_go_duration;
+use crate::protocol::reserved::takes_orders;
 use crate::protocol::{bucket, subject};
 
 /// Longer durations are typing errors, and clocks overflow with them.
@@ -86,6 +87,15 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 pub(super) fn guest_subject(text: &str) -> Result<String, String> {
     subject::pattern(text)?;
     subject::not_reserved(text)?;
+    Ok(text.to_owned())
+}
+
+/// Subjects that answers may go to.
+pub(super) fn reply_subject(text: &str) -> Result<String, String> {
+    subject::pattern(text)?;
+    if takes_orders(text) {
+        return Err("is for orders to the server or to hosts: no answer goes there".to_owned());
+    }
     Ok(text.to_owned())
 }
 

@@ -38,6 +38,7 @@ use self::pool::InstancePool;
 use crate::config::Limits;
 use crate::message::{Event, Failure, FailureKind, Outcome};
 use crate::metrics::GuestCounters;
+use crate::policy::Policy;
 use crate::trace::TraceHeaders;
 
 /// One version of a guest, that can be given messages.
@@ -79,6 +80,11 @@ impl Guest {
 
     pub(crate) fn counters(&self) -> &Arc<GuestCounters> {
         &self.template.imports.counters
+    }
+
+    /// The guest's rights.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.template.imports.policy
     }
 
     /// The version's number.

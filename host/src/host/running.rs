@@ -22,6 +22,7 @@ use crate::connector::Connector;
 use crate::guest::Engine;
 use crate::http::Http;
 use crate::nats_server::Server;
+use crate::policy::ReplySubjects;
 use crate::rollout::{CompiledFiles, DrainReport, HostContext, RunningGuests};
 use crate::trace::Exporter;
 
@@ -151,6 +152,7 @@ impl Running {
             connection: connection.clone(),
             connector: connector.clone(),
             prefix: settings.prefix,
+            replies: ReplySubjects::new(&config.host.replies),
             default_bucket: settings.default_bucket,
             bucket_settings: config.buckets,
             drain_timeout: settings.drain_timeout,

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::headers::{MAX_HEADER_BYTES, from_wire, to_wire};
 use crate::message::Message;
 use crate::policy::{Action, Denied};
-use crate::protocol::reserved::{is_reserved, takes_orders};
+use crate::protocol::reserved::is_reserved;
 use crate::protocol::subject::{check_pattern, check_queue, check_subject, on_wire};
 use crate::protocol::ttl::check_message_ttl;
 
@@ -221,12 +221,14 @@ pub(super) fn writable(
 }
 
 impl Ctx {
-    /// The subject as it travels, if the guest may do that with it. Replying to the current message is always allowed.
+    /// The subject as it travels, if the guest may do that with it. Replying to the current message needs no
+    /// grant where the host lets answers go.
     fn subject(&self, action: Action, to: Target<'_>) -> Result<Subject, OpError> {
         let subject = to.as_written();
         check_subject(subject).map_err(Error::Invalid)?;
-        let is_reply = self.reply_to.as_deref() == Some(subject) && !takes_orders(subject);
-        if is_reply && action == Action::Publish {
+        let is_reply = self.reply_to.as_deref() == Some(subject);
+        if is_reply && action == Action::Publish && self.shared.policy.check_reply(subject).is_ok()
+        {
             // Behind its prefix the guest may have a subject of that name. It means that one then: a sender must not be
             // able to divert what the guest publishes.
             let own = self.on_wire(to);

@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::guest::Engine;
 use crate::metrics::GuestCounters;
+use crate::policy::ReplySubjects;
 use crate::queue::Queue;
 use crate::trace::Tracer;
 use crate::trigger::{Incoming, Intake};
@@ -24,6 +25,8 @@ pub(crate) struct HostContext {
     pub(crate) connector: Connector,
     /// The prefix of subjects of guests that have none of their own.
     pub(crate) prefix: String,
+    /// Subjects that answers may go to.
+    pub(crate) replies: ReplySubjects,
     /// The bucket that a guest means where it names none.
     pub(crate) default_bucket: String,
     /// The settings of buckets that the host's configuration has.

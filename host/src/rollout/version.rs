@@ -57,7 +57,8 @@ impl Candidate {
         instances: OwnedSemaphorePermit,
     ) -> Result<Self, GuestStartError> {
         let name = &context.name;
-        let policy = Policy::new(name, &settings, &host.prefix);
+        let replies = host.replies.clone();
+        let policy = Policy::new(name, &settings, &host.prefix, replies);
         let subscriptions = context
             .intake
             .of_version(number, policy.prefix(), &settings.subscribe);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::headers::{clean, from_wire, to_wire};
 use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply, TrapCause};
 use crate::metrics::GuestCounters;
-use crate::protocol::reserved::takes_orders;
+use crate::policy::Policy;
 use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use crate::trace::{TraceHeaders, Traced, Tracer};
 
@@ -107,8 +107,8 @@ impl Unsettled {
         }
     }
 
-    /// Settles the message: whoever waits for a reply gets it, or an error.
-    pub(crate) async fn settle(self, outcome: Outcome) {
+    /// Settles the message: whoever waits for a reply gets it, or an error, if the guest may answer there.
+    pub(crate) async fn settle(self, outcome: Outcome, policy: &Policy) {
         let answer = match outcome {
             Outcome::Handled(None) => return,
             Outcome::Handled(Some(reply)) => Ok(reply),
@@ -118,7 +118,7 @@ impl Unsettled {
             return;
         };
         let counters = &self.context.counters;
-        match self.answer(reply_to.clone(), answer).await {
+        match self.answer(reply_to, answer, policy).await {
             Ok(()) => counters.replied.add_one(),
             Err(error) => {
                 counters.replies_failed.add_one();
@@ -128,20 +128,22 @@ impl Unsettled {
         }
     }
 
-    async fn answer(&self, reply_to: Subject, answer: Result<Reply, Failure>) -> Result<(), Error> {
-        // The sender chose where the answer goes, but it goes with the host's rights: not to where the server takes orders.
-        if takes_orders(&reply_to) {
-            return Err(Error::Invalid(format!(
-                "{reply_to:?} is a subject for orders, not one to wait on"
-            )));
-        }
+    async fn answer(
+        &self,
+        reply_to: &Subject,
+        answer: Result<Reply, Failure>,
+        policy: &Policy,
+    ) -> Result<(), Error> {
+        // The sender chose where the answer goes, but it goes with the host's rights.
+        let checked = policy.check_reply(reply_to);
+        checked.map_err(|denied| Error::Invalid(denied.to_string()))?;
         let reply = answer.unwrap_or_else(|failure| service_error(&failure));
-        let sent = self.send(&reply_to, reply).await;
+        let sent = self.send(reply_to, reply).await;
         if let Err(Error::Invalid(_) | Error::TooLarge(_)) = sent {
             // Whoever waits learns at least that nothing will come.
             let reason = "the handler's reply is not allowed".into();
             let failure = Failure::new(FailureKind::Trap(TrapCause::Code), reason);
-            self.send(&reply_to, service_error(&failure)).await?;
+            self.send(reply_to, service_error(&failure)).await?;
         }
         sent
     }

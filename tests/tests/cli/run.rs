@@ -241,7 +241,7 @@ impl Busy {
         place.write(
             "wharf.toml",
             format!(
-                "[guests.probe]\ncomponent = {:?}\nsubscribe = ['probe']\nrequest = ['hold']\nlimits = {{ time = '60s' }}\n",
+                "[host]\nreplies = ['answers']\n[guests.probe]\ncomponent = {:?}\nsubscribe = ['probe']\nrequest = ['hold']\nlimits = {{ time = '60s' }}\n",
                 guest("probe")
             ),
         );
