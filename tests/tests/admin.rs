@@ -1,6 +1,6 @@
 //! Hosts, seen and changed from outside: as micro services, and by the command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use wharf::Host;
-use wharf::config::{Config, ConfigErrors, Sources, SubjectGrant};
+use wharf::config::{AdminSettings, Config, ConfigErrors, Sources, SubjectGrant};
 use wharf_tests::probe::{Probe, component, config, eventually, probe, service_error};
 use wharf_tests::{TestServer, soon};
 
@@ -65,8 +65,18 @@ async fn wharf_json(server: &TestServer, arguments: &[&str]) -> Result<Value> {
 fn named(server: &TestServer, name: &str) -> Config {
     let mut config = config(server);
     config.host.name = Some(name.to_owned());
-    config.admin.enabled = true;
+    config.admin = admin();
     config
+}
+
+/// Takes orders, which may load the tests' guests.
+fn admin() -> AdminSettings {
+    let guests = component("probe").expect("the guests are built");
+    AdminSettings {
+        enabled: true,
+        components: guests.parent().into_iter().map(Path::to_owned).collect(),
+        ..AdminSettings::default()
+    }
 }
 
 async fn host(server: &TestServer, name: &str) -> Result<Host> {
@@ -77,7 +87,7 @@ async fn host(server: &TestServer, name: &str) -> Result<Host> {
 async fn probe_on(name: &str) -> Result<Probe> {
     Probe::start(|config, _, _| {
         config.host.name = Some(name.to_owned());
-        config.admin.enabled = true;
+        config.admin = admin();
     })
     .await
 }
@@ -450,8 +460,20 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
         (
             "load",
             json!({ "guest": "a", "settings": "component = \"/no/such.wasm\"" }),
-            "422",
-            "/no/such.wasm",
+            "400",
+            "/no/such.wasm is not there",
+        ),
+        (
+            "load",
+            json!({ "guest": "a", "settings": "component = \"nats://b/n\"\ndirs = [{ host = \"/\", guest = \"/d\" }]" }),
+            "400",
+            "[admin] dirs",
+        ),
+        (
+            "load",
+            json!({ "guest": "a", "settings": "component = \"nats://b/n\"\n[env]\nX = \"${HOME}\"" }),
+            "400",
+            "HOME",
         ),
         (
             "load",
@@ -505,7 +527,7 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("busy".to_owned());
-        config.admin.enabled = true;
+        config.admin = admin();
         settings.limits.time = Duration::from_secs(20);
         settings.instances.max = 4.try_into().expect("4 is not 0");
     })
@@ -580,7 +602,7 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
-        config.admin.enabled = true;
+        config.admin = admin();
         settings.publish.push(everything());
         settings.request.push(everything());
         settings.may_subscribe.push(everything());
@@ -624,7 +646,7 @@ async fn a_guest_that_hears_everything_hears_no_orders() -> Result<()> {
         ..
     } = Probe::start(|config, settings, _| {
         config.host.name = Some("h".to_owned());
-        config.admin.enabled = true;
+        config.admin = admin();
         settings.may_subscribe.push(">".into());
     })
     .await?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::order_files::OrderFiles;
 use super::stats::EndpointStats;
 use crate::config::{AdminSettings, HostSettings};
 use crate::connection::Connection;
@@ -24,6 +25,8 @@ pub(crate) struct AdminContext {
     pub(super) started: SystemTime,
     /// The host takes orders.
     pub(super) takes_orders: bool,
+    /// The files of the host that orders may name.
+    pub(super) files: OrderFiles,
     /// Subjects that answers may go to.
     replies: ReplySubjects,
     /// Counts of the orders so far.
@@ -40,7 +43,7 @@ impl AdminContext {
     /// A host of these settings, on the current runtime.
     pub(crate) fn new(
         settings: &HostSettings,
-        admin: AdminSettings,
+        admin: &AdminSettings,
         connection: Connection,
         guests: Arc<RunningGuests>,
         stop: CancellationToken,
@@ -50,6 +53,7 @@ impl AdminContext {
             id: nuid::next().to_string(),
             started: SystemTime::now(),
             takes_orders: admin.enabled,
+            files: OrderFiles::new(admin),
             replies: ReplySubjects::new(&settings.replies),
             stats: EndpointStats::default(),
             connection,

@@ -9,7 +9,9 @@
 //! # What it can be told
 //!
 //! With `[admin] enabled = true` a host answers requests on `wharf.admin.<host>.<verb>`. Whoever may publish there may run
-//! any code on the host, and read any of its files: NATS permissions decide who that is. Guests never may.
+//! any guest on the host, with any grant on NATS: NATS permissions decide who that is. Guests never may. Of the host's
+//! files an order may name components in the directories of `[admin] components`, and grant those of `[admin] dirs`; by
+//! default neither. `${NAME}` in the settings of an order takes nothing from the host's environment: it is refused.
 //!
 //! | verb | request | reply |
 //! |---|---|---|
@@ -36,6 +38,7 @@
 //! | 503 | the host is stopping |
 
 mod admin_context;
+mod order_files;
 mod orders;
 mod service;
 mod stats;

@@ -186,18 +186,36 @@ impl AdminContext {
         let guests = &self.guests;
         Ok(match change {
             Change::Load(LoadRequest { guest, settings }) => {
-                let settings = read_settings(&guest, &settings)?;
+                let settings = self.read_settings(&guest, settings).await?;
                 guests.load(&guest, settings).await?;
                 DrainReport::default()
             }
             Change::Replace(LoadRequest { guest, settings }) => {
-                let settings = read_settings(&guest, &settings)?;
+                let settings = self.read_settings(&guest, settings).await?;
                 guests.replace(&guest, settings).await?
             }
             Change::Unload(GuestRef { guest }) => guests.unload(&guest).await?,
             Change::Promote(GuestRef { guest }) => guests.promote_canary(&guest).await?,
             Change::Abort(GuestRef { guest }) => guests.abort_canary(&guest).await?,
         })
+    }
+
+    /// Reads the settings of a guest, which may name only such files of the host as orders may. Files may be slow.
+    async fn read_settings(&self, guest: &str, text: String) -> Result<GuestSettings, ErrorReply> {
+        parse_guest_name(guest)
+            .map_err(|reason| error_reply(400, format!("{guest:?} {reason}")))?;
+        let (called, files) = (format!("guest {guest}"), self.files.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut settings = GuestSettings::parse(&called, &text, &|_| None)
+                .map_err(|errors| error_reply(400, errors.to_string()))?;
+            files
+                .confine(&mut settings)
+                .map_err(|reason| error_reply(400, format!("{called}: {reason}")))?;
+            Ok(settings)
+        });
+        reading
+            .await
+            .unwrap_or_else(|panicked| Err(error_reply(500, panicked.to_string())))
     }
 
     /// Answers an order, and counts it.
@@ -258,12 +276,4 @@ fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ErrorReply> {
 fn encode(reply: &impl serde::Serialize) -> OrderResult {
     serde_json::to_value(reply)
         .map_err(|error| error_reply(500, format!("the reply cannot be written: {error}")))
-}
-
-fn read_settings(guest: &str, text: &str) -> Result<GuestSettings, ErrorReply> {
-    parse_guest_name(guest).map_err(|reason| error_reply(400, format!("{guest:?} {reason}")))?;
-    GuestSettings::parse(&format!("guest {guest}"), text, &|name| {
-        std::env::var_os(name)
-    })
-    .map_err(|errors| error_reply(400, errors.to_string()))
 }

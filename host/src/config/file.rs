@@ -1,7 +1,7 @@
 //! `wharf.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -122,10 +122,12 @@ fn sections(root: &Table<'_>) -> RawFile {
         table.end();
     }
     if let Some(table) = root.get("admin").and_then(Value::table) {
-        written.admin.enabled = table
-            .required("enabled")
-            .and_then(Value::boolean)
-            .unwrap_or_default();
+        let enabled = table.required("enabled").and_then(Value::boolean);
+        written.admin = AdminSettings {
+            enabled: enabled.unwrap_or_default(),
+            components: directories(table.get("components")),
+            dirs: directories(table.get("dirs")),
+        };
         table.end();
     }
     guests(root, &mut written);
@@ -179,5 +181,21 @@ fn replies(list: Value<'_>) -> Vec<String> {
         .into_iter()
         .flatten()
         .filter_map(|value| value.parsed(parse::reply_subject))
+        .collect()
+}
+
+/// Reads directories, which must be there.
+fn directories(list: Option<Value<'_>>) -> Vec<PathBuf> {
+    let read = |value: Value<'_>| {
+        let path = value.path()?;
+        if path.is_dir() {
+            return Some(path);
+        }
+        value.refuse(format!("there is no directory {}", path.display()))
+    };
+    list.and_then(Value::list)
+        .into_iter()
+        .flatten()
+        .filter_map(read)
         .collect()
 }

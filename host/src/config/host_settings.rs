@@ -41,10 +41,15 @@ impl HostSettings {
 }
 
 /// Orders from operators over NATS: see [`crate::admin`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdminSettings {
     /// Carry orders out that come on `wharf.admin.<name>.…`.
     pub enabled: bool,
+    /// Directories from which orders may load components, with those below them. From elsewhere on the host they load none;
+    /// from object stores they may.
+    pub components: Vec<PathBuf>,
+    /// Directories that orders may grant to guests, with those below them.
+    pub dirs: Vec<PathBuf>,
 }
 
 /// The collector of traces.

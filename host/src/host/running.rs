@@ -183,7 +183,7 @@ impl Running {
                 .for_each(|problem| tracing::warn!("while stopping again: {problem}"));
             return Err(error.into());
         }
-        let (host, admin) = (&config.host, config.admin);
+        let (host, admin) = (&config.host, &config.admin);
         let context = AdminContext::new(host, admin, connection, guests, stop);
         running.service = Some(Service::start(context).await);
         readiness.all_in_service();
