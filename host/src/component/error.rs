@@ -42,17 +42,17 @@ pub enum FetchError {
     Server {
         /// The bucket.
         bucket: String,
-        /// The object.
+        /// The component's source.
         component: ComponentSource,
         /// The reason.
         why: String,
     },
-    /// The object is larger than a component may be.
+    /// The file or object is larger than a component may be.
     #[error("{component} has {bytes} bytes, and a component may have {most}")]
     TooLarge {
-        /// The object.
+        /// The component's source.
         component: ComponentSource,
-        /// The object's size.
+        /// The component's size.
         bytes: u64,
         /// The most bytes that are read.
         most: u64,

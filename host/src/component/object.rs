@@ -12,10 +12,7 @@ use tokio::time::timeout;
 
 use super::digest::Digest;
 use super::error::FetchError;
-use super::source::ComponentSource;
-
-/// The largest component that is read. Larger ones would fill the memory of every host that runs them.
-const MAX_BYTES: u64 = 256 << 20;
+use super::source::{ComponentSource, MAX_COMPONENT_BYTES};
 
 /// Whoever pushes a new version takes the old one's bytes away, also from under those who are reading them: then they begin
 /// again, with the new one.
@@ -74,11 +71,11 @@ pub(super) async fn read(
         }
         let found = object.info().nuid.clone();
         let bytes = object.info().size as u64;
-        if bytes > MAX_BYTES {
+        if bytes > MAX_COMPONENT_BYTES {
             return Err(FetchError::TooLarge {
                 component,
                 bytes,
-                most: MAX_BYTES,
+                most: MAX_COMPONENT_BYTES,
             });
         }
         match read_whole(object).await {

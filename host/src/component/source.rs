@@ -9,6 +9,9 @@ use crate::protocol::bucket::check_name;
 const SCHEME: &str = "nats://";
 const OBJECT: &str = "nats://BUCKET/NAME";
 
+/// The most bytes of a component, wherever it comes from. Larger ones would fill the memory of every host that runs them.
+pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+
 /// The name becomes a part of a subject, which is longer by a third.
 const MAX_NAME_BYTES: usize = 1024;
 

@@ -76,13 +76,17 @@ impl RunningGuests {
         &self,
         wanted: BTreeMap<String, GuestSettings>,
     ) -> Result<Applied, ChangeError> {
+        let files = CompiledFiles::default();
+        // Whoever waits for the turn meanwhile does not wait for a compiler.
+        let mut all = Vec::new();
+        for (name, settings) in &wanted {
+            let resolving = self.resolve(name, settings, &files);
+            all.push((name, self.unless_stopping(resolving).await?));
+        }
         let _turn = self.turn().await?;
         let mut applied = Applied::default();
         let (mut steps, mut compiled) = (Vec::new(), Compiled::default());
-        let files = CompiledFiles::default();
-        for (name, settings) in &wanted {
-            let resolving = self.resolve(name, settings, &files);
-            let resolved = self.unless_stopping(resolving).await?;
+        for (name, resolved) in all {
             let running = self.running(name);
             let found = diff(name, &resolved.desired, running.as_ref());
             applied.note(name, found.kind);
