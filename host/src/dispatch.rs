@@ -161,13 +161,20 @@ impl WorkerContext {
     }
 }
 
-/// Logs why a message was not handled.
+/// Logs why a message was not handled, within what the guest may log.
 fn log_failure(guest: &Guest, subject: &str, failure: &Failure) {
     let Failure {
         kind,
         reason,
         backtrace,
     } = failure;
+    let backtrace = backtrace.as_deref().unwrap_or_default();
+    if !guest
+        .log()
+        .admits(subject.len() + reason.len() + backtrace.len())
+    {
+        return;
+    }
     let (guest, version) = (guest.name(), guest.version());
     match kind {
         FailureKind::Retry(_) => {
@@ -177,7 +184,6 @@ fn log_failure(guest: &Guest, subject: &str, failure: &Failure) {
             tracing::warn!(%guest, version, subject, "the guest rejected the message: {reason}");
         }
         FailureKind::Trap(_) => {
-            let backtrace = backtrace.as_deref().unwrap_or_default();
             tracing::error!(%guest, version, subject, %backtrace, "the guest trapped: {reason}");
         }
         FailureKind::Timeout => {

@@ -12,6 +12,7 @@
 //! | `queue` | The messages that wait for one guest |
 //! | `trigger` | Where a guest's messages come from, and how their senders are answered |
 //! | `guest` | Components compiled, instantiated, called, and held to their limits |
+//! | `guest_log` | The log of a guest: bounded in lines and bytes a second |
 //! | `imports` | What guests may call: policy, then NATS |
 //! | `policy` | What a guest may do. Pure |
 //! | `canary_analysis` | Whether a canary fails too often: counts |
@@ -44,6 +45,7 @@ mod connector;
 mod dispatch;
 mod error;
 mod guest;
+mod guest_log;
 mod headers;
 mod host;
 mod http;

@@ -215,3 +215,23 @@ async fn streams_and_random_numbers_give_and_take_little_at_once() -> Result<()>
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn log_lines_beyond_a_guests_limits_are_dropped_and_counted_and_hold_up_nobody() -> Result<()>
+{
+    let stage = Stage::set().await?;
+    let logged = |stats: wharf::GuestStats| stats.log_lines_dropped;
+    for (count, bytes) in [(20_000, 0), (20_000, 40), (1000, 8000)] {
+        let host = &stage.probe.host;
+        let before = host.stats("hostile").map(logged).context("it runs")?;
+        let deed = json!({ "do": "lines", "count": count, "bytes": bytes });
+        ensure!(stage.told(deed).await? == "true");
+        let after = host.stats("hostile").map(logged).context("it runs")?;
+        // A thousand lines a second, or a mebibyte, and it took less than two.
+        let dropped = after - before;
+        ensure!(dropped > 500, "{dropped} of {count} were dropped");
+    }
+    let neighbour = stage.probe.host.stats("probe").context("it runs")?;
+    assert_eq!(neighbour.log_lines_dropped, 0);
+    Ok(())
+}

@@ -256,6 +256,8 @@ fn limits(value: Value<'_>) -> Option<Limits> {
     let queue_bytes = table
         .get("queue_bytes")
         .and_then(|v| v.bytes(usize::MAX as u64));
+    let log_lines = table.get("log_lines").and_then(|v| v.number(1, i64::MAX));
+    let log_bytes = table.get("log_bytes").and_then(|v| v.bytes(u64::MAX));
     table.end();
     Some(Limits {
         memory_bytes: memory_bytes.unwrap_or(default.memory_bytes),
@@ -264,5 +266,7 @@ fn limits(value: Value<'_>) -> Option<Limits> {
         queue_bytes: queue_bytes
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(default.queue_bytes),
+        log_lines: log_lines.unwrap_or(default.log_lines),
+        log_bytes: log_bytes.unwrap_or(default.log_bytes),
     })
 }

@@ -1,7 +1,7 @@
-//! What a guest writes to stdout and stderr, as log lines under its name.
+//! A guest's stdout and stderr, as log lines under its name.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,9 +11,12 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::sanitize;
+use crate::guest_log::GuestLog;
+use crate::lock::locked;
 
-/// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
-const LONGEST_LINE_BYTES: usize = 8 * 1024;
+/// The most bytes of a line. A longer one is cut into several, so that a guest cannot make the host hold on to one without
+/// an end.
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// The most that is taken at once; the guest comes back with the rest. Each byte may be a line by itself, and nobody else
 /// runs while they are logged.
@@ -29,29 +32,28 @@ pub(super) enum StandardStream {
 /// One stream of one instance.
 #[derive(Clone)]
 pub(super) struct LogStream {
-    guest: Arc<str>,
-    version: u32,
+    log: Arc<GuestLog>,
     stream: StandardStream,
+    /// The line that has no end yet.
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LogStream {
-    pub(super) fn new(guest: Arc<str>, version: u32, stream: StandardStream) -> Self {
+    pub(super) fn new(log: Arc<GuestLog>, stream: StandardStream) -> Self {
         Self {
-            guest,
-            version,
+            log,
             stream,
             line: Arc::default(),
         }
     }
 
     fn take(&self, bytes: &[u8]) {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = locked(&self.line);
         for &byte in bytes {
             if byte != b'\n' {
                 line.push(byte);
             }
-            if byte == b'\n' || line.len() >= LONGEST_LINE_BYTES {
+            if byte == b'\n' || line.len() >= MAX_LINE_BYTES {
                 self.log(&line);
                 line.clear();
             }
@@ -59,6 +61,10 @@ impl LogStream {
     }
 
     fn log(&self, line: &[u8]) {
+        if !self.log.admits(line.len()) {
+            return;
+        }
+        let GuestLog { guest, version, .. } = &*self.log;
         let line = String::from_utf8_lossy(line);
         let line = sanitize::in_one_line(line.trim_end_matches('\r'));
         let (level, text) = leveled(self.stream, &line);
@@ -69,7 +75,7 @@ impl LogStream {
         // A level is part of where an event comes from, and that is known when the host is compiled.
         macro_rules! event {
             ($level:expr) => {
-                tracing::event!(target: "wharf::guest", $level, guest = %self.guest, version = self.version, stream, "{text}")
+                tracing::event!(target: "wharf::guest", $level, %guest, version, stream, "{text}")
             };
         }
         match level {
@@ -101,8 +107,7 @@ fn leveled(stream: StandardStream, line: &str) -> (Level, &str) {
 impl Drop for LogStream {
     fn drop(&mut self) {
         if Arc::strong_count(&self.line) == 1 {
-            let line =
-                std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
+            let line = std::mem::take(&mut *locked(&self.line));
             if !line.is_empty() {
                 self.log(&line);
             }

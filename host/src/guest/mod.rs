@@ -36,6 +36,7 @@ use self::exports::LifecycleExport;
 use self::instance::Instance;
 use self::pool::InstancePool;
 use crate::config::Limits;
+use crate::guest_log::GuestLog;
 use crate::message::{Event, Failure, FailureKind, Outcome};
 use crate::metrics::GuestCounters;
 use crate::policy::Policy;
@@ -75,11 +76,16 @@ impl Guest {
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.template.name
+        &self.template.log.guest
     }
 
     pub(crate) fn counters(&self) -> &Arc<GuestCounters> {
         &self.template.imports.counters
+    }
+
+    /// The version's log.
+    pub(crate) fn log(&self) -> &GuestLog {
+        &self.template.log
     }
 
     /// The guest's rights.
@@ -89,7 +95,7 @@ impl Guest {
 
     /// The version's number.
     pub(crate) fn version(&self) -> u32 {
-        self.template.version
+        self.template.log.version
     }
 
     /// The most messages that it may be given at once.

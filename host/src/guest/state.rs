@@ -9,6 +9,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::limiter::MemoryLimiter;
 use super::log_stream::{LogStream, StandardStream};
 use crate::config::{DirectoryAccess, DirectoryGrant, GuestSettings, Serializer};
+use crate::guest_log::GuestLog;
 use crate::imports::{self, CtxView};
 use crate::metrics::GaugePart;
 
@@ -27,9 +28,8 @@ const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
 /// The template of the instances of one version of a guest.
 pub(crate) struct InstanceTemplate {
-    pub(super) name: Arc<str>,
-    /// The version's number.
-    pub(super) version: u32,
+    /// The version's log.
+    pub(super) log: Arc<GuestLog>,
     pub(super) settings: GuestSettings,
     config: WasiConfigVariables,
     pub(super) imports: Arc<imports::ImportContext>,
@@ -48,9 +48,16 @@ impl InstanceTemplate {
             Serializer::Msgpack => "msgpack",
         };
         config.insert(SERIALIZER_KEY, serializer);
-        Self {
-            name: name.into(),
+        let limits = &settings.limits;
+        let log = GuestLog::new(
+            name.into(),
             version,
+            Arc::clone(&imports.counters),
+            limits.log_lines,
+            limits.log_bytes,
+        );
+        Self {
+            log: Arc::new(log),
             settings,
             config,
             imports: Arc::new(imports),
@@ -94,7 +101,7 @@ impl InstanceTemplate {
 
     fn wasi(&self) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
-        let log = |stream| LogStream::new(Arc::clone(&self.name), self.version, stream);
+        let log = |stream| LogStream::new(Arc::clone(&self.log), stream);
         wasi.stdout(log(StandardStream::Stdout))
             .stderr(log(StandardStream::Stderr));
         wasi.max_random_size(MAX_RANDOM_BYTES);

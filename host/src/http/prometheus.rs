@@ -176,7 +176,7 @@ impl Collector for StatusCollector {
 type Stat = fn(&GuestStats) -> u64;
 type Case = (&'static str, Stat);
 
-const COUNTERS: [(&str, &str, Stat); 5] = [
+const COUNTERS: [(&str, &str, Stat); 6] = [
     (
         "guest_messages_received",
         "Messages that arrived for the guest",
@@ -194,6 +194,11 @@ const COUNTERS: [(&str, &str, Stat); 5] = [
         "guest_memory_refused",
         "Times that the guest was refused more memory",
         |guest| guest.memory_refused,
+    ),
+    (
+        "guest_log_lines_dropped",
+        "Log lines by the guest or on it that were above its limits",
+        |guest| guest.log_lines_dropped,
     ),
     (
         "guest_canaries_rolled_back",

@@ -85,6 +85,8 @@ figures! {
     denied_bucket_write,
     /// Buckets whose settings are the host's.
     denied_settings,
+    /// Log lines by the guest or on it that were above its limits and were dropped.
+    log_lines_dropped,
     /// Canaries that were rolled back because they failed too often.
     canaries_rolled_back,
     /// Replies and error answers that were sent.

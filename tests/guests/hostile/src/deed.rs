@@ -47,6 +47,8 @@ pub(crate) enum Deed {
     Write { bytes: usize },
     /// So many zeros to standard output in one write.
     Zeros { bytes: u64 },
+    /// So many log lines of so many bytes.
+    Lines { count: usize, bytes: usize },
     /// So many bytes of standard input at once.
     ReadLong { bytes: u64 },
     /// A list of so many times the same timer.
@@ -70,6 +72,13 @@ pub(crate) fn run(deed: Deed) -> String {
             format!("{:?}", stdout::get_stdout().write(&vec![b'\n'; bytes]))
         }
         Deed::Zeros { bytes } => format!("{:?}", stdout::get_stdout().write_zeroes(bytes)),
+        Deed::Lines { count, bytes } => {
+            use std::io::Write;
+            let line = "x".repeat(bytes) + "\n";
+            let mut out = std::io::stdout().lock();
+            let written = (0..count).try_for_each(|_| out.write_all(line.as_bytes()));
+            format!("{:?}", written.is_ok())
+        }
         Deed::ReadLong { bytes } => {
             let read = stdin::get_stdin().blocking_read(bytes);
             format!("{:?}", read.map(|bytes| bytes.len()))
