@@ -173,7 +173,7 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         env = { RUST_LOG = "info" }
         dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = ".", guest = "/all" }]
         instances = { max = 2, reuse = 1 }
-        limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048, log_lines = 5, log_bytes = 4096 }
+        limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048, log_lines = 5, log_bytes = 4096, subscriptions = 3, subscription_changes = 2 }
         canary = { component = "v2.wasm", share = 0.2, max_failure = 0, window = 1000 }
         [buckets.places]
         description = "Where"
@@ -223,6 +223,8 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         time: Duration::from_millis(250),
         queue_messages: 10,
         queue_bytes: 2048,
+        subscriptions: 3,
+        subscription_changes: 2,
         log_lines: 5,
         log_bytes: 4096,
     };

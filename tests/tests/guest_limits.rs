@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wharf::GuestStats;
 use wharf::config::{BucketAccess, Instances};
@@ -340,22 +340,68 @@ async fn whoever_waits_for_a_reply_that_the_server_does_not_take_gets_an_error()
 
 #[tokio::test]
 async fn a_guest_that_subscribes_without_end_is_refused() -> Result<()> {
-    let probe = Probe::start(|_, settings, _| settings.may_subscribe.push("in.>".into())).await?;
-    for i in 1..1000 {
-        probe
-            .ok(json!({ "do": "subscribe", "subject": format!("in.{i}") }))
-            .await?;
+    let probe = Probe::start(|_, settings, _| {
+        settings.may_subscribe.push("in.>".into());
+        settings.limits.subscription_changes = 1000;
+    })
+    .await?;
+    let subscribe = |subject: &str| json!({ "do": "subscribe", "subject": subject });
+    for i in 0..64 {
+        probe.ok(subscribe(&format!("in.{i}"))).await?;
     }
-    let (kind, why) = probe
-        .err(json!({ "do": "subscribe", "subject": "in.more" }))
-        .await?;
+    let (kind, why) = probe.err(subscribe("in.more")).await?;
     assert_eq!(kind, "unavailable", "{why}");
+    assert!(why.contains("`limits.subscriptions`"), "{why}");
+    // What is there already is no more.
+    probe.ok(subscribe("in.1")).await?;
     probe
         .ok(json!({ "do": "unsubscribe", "subject": "in.1" }))
         .await?;
+    probe.ok(subscribe("in.more")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_gets_no_message_twice_by_subscribing_itself_twice() -> Result<()> {
+    let probe = Probe::start(|_, settings, _| settings.may_subscribe.push(">".into())).await?;
     probe
-        .ok(json!({ "do": "subscribe", "subject": "in.more" }))
+        .ok(json!({ "do": "subscribe", "subject": "in.a" }))
         .await?;
+    for (subject, queue) in [
+        ("in.a", json!("q")),
+        ("in.*", json!(null)),
+        (">", json!("q")),
+        ("probe", json!("q")),
+    ] {
+        let step = json!({ "do": "subscribe", "subject": subject, "queue": queue });
+        let (kind, why) = probe.err(step).await?;
+        assert_eq!(kind, "invalid", "{subject}: {why}");
+        assert!(why.contains("overlaps"), "{why}");
+    }
+    let seen = probe.describe("in.a").await?;
+    assert_eq!(seen["subject"], "in.a");
+    let stats = probe.host.stats("probe").context("it runs")?;
+    assert_eq!(stats.received, 6, "each message once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_that_subscribes_and_unsubscribes_without_end_is_refused() -> Result<()> {
+    let probe = Probe::start(|_, settings, _| settings.may_subscribe.push("in.>".into())).await?;
+    let mut steps = Vec::new();
+    for _ in 0..10 {
+        for verb in ["subscribe", "unsubscribe"] {
+            steps.push(json!({ "do": verb, "subject": "in.a" }));
+        }
+    }
+    let done = probe.ok(json!({ "do": "all", "steps": steps })).await?;
+    let done = done.as_array().context("a list")?;
+    let refused = done.iter().filter_map(|one| one.get("error"));
+    let refused: Vec<_> = refused.collect();
+    ensure!(!refused.is_empty(), "{done:?}");
+    for error in refused {
+        assert_eq!(error["kind"], "unavailable", "{error}");
+    }
     Ok(())
 }
 

@@ -256,6 +256,10 @@ fn limits(value: Value<'_>) -> Option<Limits> {
     let queue_bytes = table
         .get("queue_bytes")
         .and_then(|v| v.bytes(usize::MAX as u64));
+    let subscriptions = table.get("subscriptions").and_then(|v| v.number(0, 1000));
+    let subscription_changes = table
+        .get("subscription_changes")
+        .and_then(|v| v.number(1, i64::from(u32::MAX)));
     let log_lines = table.get("log_lines").and_then(|v| v.number(1, i64::MAX));
     let log_bytes = table.get("log_bytes").and_then(|v| v.bytes(u64::MAX));
     table.end();
@@ -266,6 +270,8 @@ fn limits(value: Value<'_>) -> Option<Limits> {
         queue_bytes: queue_bytes
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(default.queue_bytes),
+        subscriptions: subscriptions.unwrap_or(default.subscriptions),
+        subscription_changes: subscription_changes.unwrap_or(default.subscription_changes),
         log_lines: log_lines.unwrap_or(default.log_lines),
         log_bytes: log_bytes.unwrap_or(default.log_bytes),
     })

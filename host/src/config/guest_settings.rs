@@ -257,6 +257,10 @@ pub struct Limits {
     pub queue_messages: usize,
     /// The most bytes that the waiting messages hold.
     pub queue_bytes: usize,
+    /// The most subscriptions that a guest makes by itself. None may overlap another of the same guest.
+    pub subscriptions: usize,
+    /// The most subscriptions that a guest makes and ends by itself in a second, once it is in service.
+    pub subscription_changes: u32,
     /// The most log lines a second, by the guest and on it. Others are dropped and counted.
     pub log_lines: u64,
     /// The most bytes of log lines a second.
@@ -270,6 +274,8 @@ impl Default for Limits {
             time: Duration::from_secs(5),
             queue_messages: 65_536,
             queue_bytes: 64 << 20,
+            subscriptions: 64,
+            subscription_changes: 10,
             log_lines: 1000,
             log_bytes: 1 << 20,
         }

@@ -130,6 +130,19 @@ impl Pattern {
     }
 }
 
+/// True if there are subjects that both stand for. Each may have wildcards.
+pub(crate) fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Refuses what is never a guest's to name: the server's own subjects, and other parties' replies.
 pub(crate) fn not_reserved(text: &str) -> Result<(), String> {
     if text.starts_with('$') {
@@ -315,5 +328,33 @@ mod tests {
         assert!(!covers("a.>", "a"));
         assert!(!covers("a.b", "a.*"));
         assert!(covers(">", "a"));
+    }
+
+    #[test]
+    fn two_subjects_overlap_where_one_message_reaches_both() {
+        for (one, other) in [
+            ("a.b", "a.b"),
+            ("a.*", "a.b"),
+            ("a.*", "*.b"),
+            ("a.>", "a.b.c"),
+            (">", "a"),
+            ("a.>", "*.b"),
+            ("*.*", "a.>"),
+        ] {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a.b", "a.c"),
+            ("a", "a.b"),
+            ("a.*", "a"),
+            ("a.>", "a"),
+            ("a.*", "b.*"),
+            ("*.b", "a.*.c"),
+        ] {
+            assert!(
+                !overlap(one, other) && !overlap(other, one),
+                "{one} {other}"
+            );
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Candidate {
         let policy = Policy::new(name, &settings, &host.prefix, replies);
         let subscriptions = context
             .intake
-            .of_version(number, policy.prefix(), &settings.subscribe);
+            .of_version(number, policy.prefix(), &settings);
         let subscriptions = Arc::new(subscriptions);
         let imports = ImportContext {
             policy,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::core_nats::{Gate, SubscribeRefused, Subscriptions};
 use super::incoming::{Incoming, SubscriptionContext};
 use super::version_subscriptions::VersionSubscriptions;
-use crate::config::SubscriptionSettings;
+use crate::config::GuestSettings;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::metrics::GuestCounters;
@@ -49,10 +49,10 @@ impl Intake {
         &self,
         version: u32,
         prefix: &str,
-        configured: &[SubscriptionSettings],
+        settings: &GuestSettings,
     ) -> VersionSubscriptions {
         let subscriptions = Arc::clone(&self.subscriptions);
-        VersionSubscriptions::new(subscriptions, version, prefix, configured)
+        VersionSubscriptions::new(subscriptions, version, prefix, settings)
     }
 
     /// Begins what a version wants to hear and the guest does not hear yet. What arrives there waits.

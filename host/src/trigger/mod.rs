@@ -7,6 +7,7 @@
 //! | `core_nats.rs` | subscriptions to subjects |
 //! | `interests.rs` | which versions want which subscriptions; pure |
 //! | `version_subscriptions.rs` | the subscriptions of one version: configured, and made by itself |
+//! | `self_made.rs` | the bounds of what a version makes by itself; pure |
 //! | `forwarder.rs` | the task of one subscription: into the guest's queue |
 //! | `incoming.rs` | a message that has arrived, and its settlement |
 //!
@@ -33,6 +34,7 @@ mod forwarder;
 mod incoming;
 mod intake;
 mod interests;
+mod self_made;
 mod version_subscriptions;
 
 pub(crate) use core_nats::SubscribeRefused;

@@ -1,12 +1,14 @@
 //! Subscriptions of one version of a guest: those of its settings, and those that it asks for by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use async_nats::Subject;
 
 use super::core_nats::{Admission, Subscriptions};
 use super::interests::{Interest, SubscriptionKey, Wanted, add_wanted};
-use crate::config::SubscriptionSettings;
+use super::self_made::SelfMade;
+use crate::config::GuestSettings;
 use crate::error::Error;
 use crate::lock::locked;
 use crate::protocol::subject::on_wire;
@@ -22,6 +24,8 @@ pub(crate) struct VersionSubscriptions {
     /// The prefix of the version's subjects.
     prefix: String,
     phase: Mutex<Phase>,
+    /// The subscriptions that the version makes by itself, and its bounds.
+    self_made: Mutex<SelfMade>,
 }
 
 /// The part that the version plays for its guest.
@@ -37,9 +41,9 @@ impl VersionSubscriptions {
         subscriptions: Arc<Subscriptions>,
         version: u32,
         prefix: &str,
-        configured: &[SubscriptionSettings],
+        settings: &GuestSettings,
     ) -> Self {
-        let wanted = configured.iter().map(|settings| {
+        let wanted = settings.subscribe.iter().map(|settings| {
             let prefix = if settings.ignore_prefix { "" } else { prefix };
             let key = SubscriptionKey {
                 subject: on_wire(prefix, &settings.subject),
@@ -47,11 +51,14 @@ impl VersionSubscriptions {
             };
             (key, prefix.len())
         });
+        let wanted: Wanted = wanted.collect();
+        let configured = wanted.keys().cloned().collect();
         Self {
             subscriptions,
             version,
             prefix: prefix.to_owned(),
-            phase: Mutex::new(Phase::Waiting(wanted.collect())),
+            phase: Mutex::new(Phase::Waiting(wanted)),
+            self_made: Mutex::new(SelfMade::new(configured, &settings.limits)),
         }
     }
 
@@ -118,10 +125,15 @@ impl SelfSubscribe for VersionSubscriptions {
             let subject = subject.to_string();
             let key = SubscriptionKey { subject, queue };
             let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
-            match self.note(|wanted| add_wanted(wanted, &key, prefix_bytes))? {
-                Noted::ForLater => Ok(()),
-                Noted::DoNow => self.subscribe_now(&key, prefix_bytes).await,
+            if !locked(&self.self_made).add(&key)? {
+                return Ok(());
             }
+            let subscribed = match self.note(|wanted| add_wanted(wanted, &key, prefix_bytes)) {
+                Ok(Noted::ForLater) => Ok(()),
+                Ok(Noted::DoNow) => self.subscribe_now(&key, prefix_bytes).await,
+                Err(error) => Err(error),
+            };
+            subscribed.inspect_err(|_| locked(&self.self_made).remove(&key))
         })
     }
 
@@ -137,15 +149,21 @@ impl SelfSubscribe for VersionSubscriptions {
                 Noted::ForLater => Ok(()),
                 // A successor may have come to want it meanwhile.
                 Noted::DoNow => {
+                    self.count_change()?;
                     let (all, successor) = (&self.subscriptions, self.version + 1);
                     all.unsubscribe_unless_wanted(&key, successor).await
                 }
             }
+            .inspect(|()| locked(&self.self_made).remove(&key))
         })
     }
 }
 
 impl VersionSubscriptions {
+    fn count_change(&self) -> Result<(), Error> {
+        locked(&self.self_made).count_change(Instant::now())
+    }
+
     async fn subscribe_now(&self, key: &SubscriptionKey, prefix_bytes: usize) -> Result<(), Error> {
         let interest = Interest {
             version: self.version,
