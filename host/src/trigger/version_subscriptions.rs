@@ -125,15 +125,17 @@ impl SelfSubscribe for VersionSubscriptions {
             let subject = subject.to_string();
             let key = SubscriptionKey { subject, queue };
             let prefix_bytes = if ignore_prefix { 0 } else { self.prefix.len() };
-            if !locked(&self.self_made).add(&key)? {
-                return Ok(());
-            }
+            let is_new = locked(&self.self_made).add(&key)?;
             let subscribed = match self.note(|wanted| add_wanted(wanted, &key, prefix_bytes)) {
                 Ok(Noted::ForLater) => Ok(()),
-                Ok(Noted::DoNow) => self.subscribe_now(&key, prefix_bytes).await,
+                Ok(Noted::DoNow) => self.subscribe_now(&key, prefix_bytes, is_new).await,
                 Err(error) => Err(error),
             };
-            subscribed.inspect_err(|_| locked(&self.self_made).remove(&key))
+            subscribed.inspect_err(|_| {
+                if is_new {
+                    locked(&self.self_made).remove(&key);
+                }
+            })
         })
     }
 
@@ -164,7 +166,16 @@ impl VersionSubscriptions {
         locked(&self.self_made).count_change(Instant::now())
     }
 
-    async fn subscribe_now(&self, key: &SubscriptionKey, prefix_bytes: usize) -> Result<(), Error> {
+    async fn subscribe_now(
+        &self,
+        key: &SubscriptionKey,
+        prefix_bytes: usize,
+        is_counted: bool,
+    ) -> Result<(), Error> {
+        // One that is there costs nothing. It is made again if it was lost.
+        if is_counted {
+            self.count_change()?;
+        }
         let interest = Interest {
             version: self.version,
             prefix_bytes,
