@@ -271,12 +271,12 @@ pub(crate) struct PushArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct HostsArgs {
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// How hosts are asked.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AskingArgs {
+pub(crate) struct QueryArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
 
@@ -318,7 +318,7 @@ pub(crate) struct ListArgs {
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -332,7 +332,7 @@ pub(crate) struct OneGuestArgs {
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -350,7 +350,7 @@ pub(crate) struct ChangeArgs {
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

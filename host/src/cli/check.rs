@@ -78,8 +78,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             guests,
             not_looked_into,
             problems,
-        })
-        .map_err(anyhow::Error::from)?;
+        })?;
     } else {
         on_servers(&config).for_each(|(name, component)| {
             output::say(&format!(

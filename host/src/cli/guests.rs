@@ -1,4 +1,4 @@
-//! `wharf hosts` and `wharf guests`: what runs, seen and changed from outside.
+//! `wharf guests`: guests of running hosts, listed and changed over NATS.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -6,43 +6,19 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde_json::json;
 use wharf::admin::{
     CanarySummary, DrainSummary, GuestDetails, GuestList, GuestRef, GuestSummary, LoadRequest, Verb,
 };
 use wharf::config::Ratio;
 
-use super::args::{ChangeArgs, GuestsCommand, HostsArgs, ListArgs, OneGuestArgs};
+use super::args::{ChangeArgs, GuestsCommand, ListArgs, OneGuestArgs};
 use super::exit::{Exit, Failure};
-use super::hosts::Hosts;
+use super::host_client::HostClient;
 use super::output;
 
 /// The most that settings may take: a server takes messages of 1 MiB.
 const MAX_BYTES: u64 = 512 << 10;
-
-/// Lists hosts.
-pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
-    let rows = Hosts::with(&args.asking, async |hosts| Ok(hosts.all().await?))?;
-    if args.asking.json {
-        print_json(&json!({ "hosts": rows }))?;
-    } else if rows.is_empty() {
-        output::say("no host answers");
-    } else {
-        let cells = rows.into_iter().map(|row| {
-            let admin = if row.admin { "yes" } else { "no" };
-            [
-                row.host,
-                row.version,
-                row.guests.to_string(),
-                admin.to_owned(),
-                row.id,
-            ]
-        });
-        print_table(["HOST", "VERSION", "GUESTS", "ADMIN", "ID"], cells)?;
-    }
-    Ok(Exit::Done)
-}
 
 /// Sees and changes guests.
 pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
@@ -59,7 +35,7 @@ pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let nothing = json!({});
-    let answers: Vec<anyhow::Result<GuestList>> = Hosts::with(&args.asking, async |hosts| {
+    let answers: Vec<anyhow::Result<GuestList>> = HostClient::with(&args.query, async |hosts| {
         let names = match &args.host {
             Some(host) => vec![host.clone()],
             None => hosts.taking_orders().await?,
@@ -83,8 +59,8 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         .filter_map(Result::err)
         .for_each(|error| output::error(&Failure::Runtime(error)));
     let all: Vec<GuestList> = answers.into_iter().flatten().collect();
-    if args.asking.json {
-        print_json(&json!({ "hosts": all }))?;
+    if args.query.json {
+        output::json(&json!({ "hosts": all }))?;
     } else if !all.is_empty() {
         print_guests(all)?;
     } else if exit == Exit::Done {
@@ -114,7 +90,7 @@ fn print_guests(all: Vec<GuestList>) -> anyhow::Result<()> {
         "DROPPED",
         "COMPONENT",
     ];
-    print_table(heads, cells)
+    output::table(heads, cells)
 }
 
 /// The canary's messages are among them.
@@ -158,7 +134,7 @@ fn per_cent(part: f64) -> String {
 }
 
 fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let details: GuestDetails = Hosts::with(&args.asking, async |hosts| {
+    let details: GuestDetails = HostClient::with(&args.query, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         Ok(hosts
             .tell(
@@ -170,8 +146,8 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
             )
             .await?)
     })?;
-    if args.asking.json {
-        print_json(&details)?;
+    if args.query.json {
+        output::json(&details)?;
         return Ok(Exit::Done);
     }
     let GuestDetails {
@@ -225,7 +201,7 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
     for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         writeln!(text, "{what:<19}{value}").context("cannot print")?;
     }
-    output::text(&text).context("cannot print")?;
+    output::text(&text)?;
     Ok(Exit::Done)
 }
 
@@ -249,7 +225,7 @@ fn describe_canary(canary: &CanarySummary) -> String {
 
 fn change(verb: Verb, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
     let settings = read(&args.file)?;
-    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
+    let (host, ended): (String, DrainSummary) = HostClient::with(&args.query, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         let request = LoadRequest {
             guest: args.guest.clone(),
@@ -258,11 +234,11 @@ fn change(verb: Verb, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
         let ended = hosts.tell(&host, verb, &request).await?;
         Ok((host, ended))
     })?;
-    tell(args.asking.json, &host, &args.guest, done, &ended)
+    tell(args.query.json, &host, &args.guest, done, &ended)
 }
 
 fn change_one(verb: Verb, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
+    let (host, ended): (String, DrainSummary) = HostClient::with(&args.query, async |hosts| {
         let host = hosts.meant(args.host.as_deref()).await?;
         let ended = hosts
             .tell(
@@ -275,7 +251,7 @@ fn change_one(verb: Verb, done: &str, args: &OneGuestArgs) -> Result<Exit, Failu
             .await?;
         Ok((host, ended))
     })?;
-    tell(args.asking.json, &host, &args.guest, done, &ended)
+    tell(args.query.json, &host, &args.guest, done, &ended)
 }
 
 /// Says how a change ended. It was made, but messages may have been lost with the old version.
@@ -292,7 +268,7 @@ fn tell(
             abandoned,
             problems,
         } = ended;
-        print_json(&json!({
+        output::json(&json!({
             "host": host, "guest": guest, "done": done,
             "finished": finished, "abandoned": abandoned, "problems": problems,
         }))?;
@@ -332,33 +308,4 @@ fn read(file: &Path) -> anyhow::Result<String> {
         file.display()
     );
     Ok(text)
-}
-
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    output::json(value).context("cannot print")
-}
-
-fn print_table<const N: usize>(
-    heads: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> anyhow::Result<()> {
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
-        .chain(rows)
-        .collect();
-    let widths: [usize; N] = std::array::from_fn(|at| {
-        rows.iter()
-            .map(|row| row[at].chars().count())
-            .max()
-            .unwrap_or_default()
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(text, "{}", line.trim_end())?;
-    }
-    output::text(&text).context("cannot print")
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Context as _;
 use wharf::Inspection;
 
 use super::args::InspectArgs;
@@ -58,10 +57,10 @@ const WORDS: [(&str, &str); 18] = [
 pub(super) fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let inspection = wharf::inspect(&args.component, None).map_err(anyhow::Error::from)?;
     if args.json {
-        output::json(&inspection).context("cannot print")?;
+        output::json(&inspection)?;
     } else {
         let file = args.component.display().to_string();
-        output::text(&in_words(&file, &inspection)).context("cannot print")?;
+        output::text(&in_words(&file, &inspection))?;
     }
     Ok(Exit::Done)
 }

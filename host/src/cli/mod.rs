@@ -2,8 +2,10 @@
 
 mod args;
 mod check;
+mod errand;
 mod exit;
 mod guests;
+mod host_client;
 mod hosts;
 mod inspect;
 mod logs;
@@ -12,6 +14,7 @@ mod push;
 mod reload;
 mod run;
 mod send;
+mod service_error;
 mod sources;
 mod watch;
 
@@ -43,7 +46,7 @@ fn carry_out(args: Args) -> Result<Exit, Failure> {
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Send(command) => send::send(&command),
         Command::Push(command) => push::push(&command),
-        Command::Hosts(command) => guests::hosts(&command),
+        Command::Hosts(command) => hosts::hosts(&command),
         Command::Guests(command) => guests::guests(&command),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::args::LogFormat;
@@ -72,28 +73,82 @@ impl Voice {
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn data(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
+pub(super) fn data(bytes: &[u8]) -> anyhow::Result<()> {
+    print(&mut io::stdout().lock(), bytes)
 }
 
 /// Prints text, in colours where it has some and stdout is a terminal.
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn text(text: &str) -> io::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
+    print(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
 /// Prints JSON, on one line.
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value).context("cannot print")?;
     line.push(b'\n');
     data(&line)
+}
+
+/// Prints a table: columns as wide as their widest cell, two spaces between them.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub(super) fn table<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> anyhow::Result<()> {
+    text(&render_table(heads, rows))
+}
+
+fn render_table<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
+    let mut table = String::new();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+fn print(to: &mut impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    to.write_all(bytes)
+        .and_then(|()| to.flush())
+        .context("cannot print")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {
+        let rows = [["prod-1", "é", ""], ["b", "orders", "x"]];
+        let table = render_table(
+            ["HOST", "GUEST", "ID"],
+            rows.into_iter().map(|row| row.map(str::to_owned)),
+        );
+        assert_eq!(table, "HOST    GUEST   ID\nprod-1  é\nb       orders  x\n");
+    }
 }

@@ -15,7 +15,7 @@ use wharf::Connector;
 
 use super::args::PushArgs;
 use super::exit::{Exit, Failure};
-use super::{output, sources};
+use super::{errand, output};
 
 /// In how many bytes an object is cut, unless the server takes only smaller messages.
 const PIECE: usize = 128 * 1024;
@@ -25,22 +25,12 @@ pub(super) fn push(args: &PushArgs) -> Result<Exit, Failure> {
     check(&args.component)?;
     let bytes = std::fs::read(&args.component)
         .with_context(|| format!("cannot read {}", args.component.display()))?;
-    let settings = sources::client(&args.sources, Duration::MAX)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    Ok(runtime.block_on(async {
-        let connector = sources::connect(settings).await?;
-        let pushed = upload(&connector, args, &bytes).await;
-        let drained = connector
-            .drain()
-            .await
-            .context("cannot end the connection in order");
-        let pushed = pushed.with_context(|| format!("cannot push to {}", target(args)))?;
-        drained?;
-        tell(args, &pushed)
-    })?)
+    let settings = errand::settings(&args.sources, Duration::MAX)?;
+    let pushed = errand::run(settings, async |connector| {
+        let pushed = upload(connector, args, &bytes).await;
+        Ok(pushed.with_context(|| format!("cannot push to {}", target(args)))?)
+    })?;
+    Ok(tell(args, &pushed)?)
 }
 
 /// What is no guest would be refused by every host that follows the object.

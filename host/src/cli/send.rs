@@ -14,12 +14,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf::Connector;
-use wharf::admin::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use wharf::config::parse_subject;
 
 use super::args::SendArgs;
 use super::exit::{Exit, Failure};
-use super::{output, sources};
+use super::service_error::service_error;
+use super::{errand, output};
 
 /// The most that any server can be told to take.
 const MOST_BYTES: u64 = 64 << 20;
@@ -28,12 +28,8 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
     let subject = parse_subject(&args.subject).map_err(Failure::usage)?;
     let headers = headers(&args.headers)?;
-    let settings = sources::client(&args.sources, args.timeout)?;
+    let settings = errand::settings(&args.sources, args.timeout)?;
     let payload = payload(args.payload.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
     let sending = Sending {
         subject,
         headers,
@@ -41,19 +37,13 @@ pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
         timeout: args.timeout,
         json: args.json,
     };
-    Ok(runtime.block_on(async {
-        let connector = sources::connect(settings).await?;
-        let exit = if args.request {
-            sending.request(&connector).await
+    errand::run(settings, async |connector| {
+        Ok(if args.request {
+            sending.request(connector).await?
         } else {
-            sending.publish(&connector).await
-        };
-        let drained = connector
-            .drain()
-            .await
-            .context("cannot end the connection in order");
-        exit.and_then(|exit| drained.map(|()| exit))
-    })?)
+            sending.publish(connector).await?
+        })
+    })
 }
 
 struct Sending {
@@ -121,26 +111,10 @@ impl Sending {
             },
         };
         print(&reply, self.json)?;
-        Ok(refusal(&reply).map_or(Exit::Done, |refusal| {
-            output::say_bad("error:", &refusal);
+        Ok(service_error(&reply).map_or(Exit::Done, |error| {
+            output::say_bad("error:", &format!("the service answered with {error}"));
             Exit::Failed
         }))
-    }
-}
-
-/// What a service says instead of having done what it was asked for.
-fn refusal(reply: &Message) -> Option<String> {
-    let headers = reply.headers.as_ref()?;
-    let (error, code) = (headers.get(SERVICE_ERROR), headers.get(SERVICE_ERROR_CODE));
-    match (error, code) {
-        (None, None) => None,
-        (error, code) => {
-            let code = code.map_or(String::new(), |code| format!(" {code}"));
-            Some(format!(
-                "the service answered with error{code}: {}",
-                error.map_or("no reason given", |e| e.as_str())
-            ))
-        }
     }
 }
 

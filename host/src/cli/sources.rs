@@ -1,13 +1,9 @@
 //! From arguments to settings.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::anyhow;
-use wharf::Connector;
 use wharf::config::{
-    ComponentSource, Config, ConnectionSettings, GuestSettings, Locations, Problem, Servers,
-    Sources, parse_servers,
+    ComponentSource, Config, GuestSettings, Locations, Problem, Servers, Sources, parse_servers,
 };
 
 use super::args::{GuestArgs, SourceArgs};
@@ -55,33 +51,6 @@ pub(super) fn read(
         config.nats.servers = Servers::At(servers);
     }
     Ok((config, locations, problems))
-}
-
-/// The settings of a connection that is used for one errand. Subjects are used as they are, so no prefix.
-pub(super) fn client(args: &SourceArgs, timeout: Duration) -> Result<ConnectionSettings, Failure> {
-    let (config, _) = load(config_file(args), args)?;
-    let own = own_server(&config);
-    let mut settings = config.nats;
-    if settings.servers == Servers::Own {
-        settings.servers = own.map_or_else(Servers::default, Servers::from);
-    }
-    settings.prefix.clear();
-    settings.connect_timeout = settings.connect_timeout.min(timeout);
-    Ok(settings)
-}
-
-/// Connects for one errand.
-pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
-    const HINT: &str = "start a host with `wharf run`, or name a server with --server";
-    Connector::connect(settings)
-        .await
-        .map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
-}
-
-/// The server that a host has started here, while it runs.
-fn own_server(config: &Config) -> Option<String> {
-    let url = std::fs::read_to_string(config.host.data_dir().join("url")).ok()?;
-    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
 /// A guest of this component, and its name: the component's.
