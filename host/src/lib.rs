@@ -7,6 +7,9 @@
 //! `trigger` (where messages come from), `queue`, `dispatch`, `guest` (what runs them), `imports` (what they may call)
 //! and `policy` (whether they may).
 
+// Whoever embeds the library owns stdout and stderr.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 mod canary_analysis;
 mod component;
