@@ -17,32 +17,47 @@ use super::errand;
 use super::exit::Failure;
 use super::service_error::service_error;
 
-/// Hosts answer at once. When none has for so long, all have.
+/// Time without an answer after which no more are expected: hosts answer at once.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// A host that runs.
+/// Advice where no host takes orders.
+pub(super) const NO_HOST: &str =
+    "no host takes orders: it needs [admin] enabled = true in its wharf.toml";
+
+/// A running host.
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HostRow {
+    /// The host's name.
     pub(super) host: String,
+    /// The id of the host's micro service, new at each start.
     pub(super) id: String,
+    /// The version of wharf.
     pub(super) version: String,
+    /// The number of guests.
     pub(super) guests: u64,
-    /// Whether it takes orders.
+    /// True if the host takes orders.
     pub(super) admin: bool,
 }
 
-/// What of the answer to `$SRV.PING` is needed.
+/// The parts of an answer to `$SRV.PING` that a [`HostRow`] needs.
 #[derive(Deserialize)]
-struct Pong {
+struct PingReply {
+    /// The id of the service.
     id: String,
+    /// The version of the service.
     version: String,
-    metadata: Metadata,
+    /// The metadata of the service.
+    metadata: PingMetadata,
 }
 
+/// The metadata of a host's service: all values are text.
 #[derive(Deserialize)]
-struct Metadata {
+struct PingMetadata {
+    /// The host's name.
     host: String,
+    /// The number of guests.
     guests: String,
+    /// `true` if the host takes orders.
     admin: String,
 }
 
@@ -73,7 +88,10 @@ impl HostClient<'_> {
         })
     }
 
-    /// All hosts that answer in time.
+    /// The hosts that answer in time.
+    ///
+    /// # Errors
+    /// If the question cannot be sent, the server refuses it, or an answer cannot be read.
     pub(super) async fn all(&self) -> anyhow::Result<Vec<HostRow>> {
         let client = self.connector.client();
         let inbox = client.new_inbox();
@@ -97,7 +115,7 @@ impl HostClient<'_> {
             quiet_at = end.min(Instant::now() + QUIET);
             rows.push(row(&reply).with_context(|| format!("an answer to {asked} cannot be read"))?);
         }
-        // Without a reply it may be that the server lets nobody ask: it says so only by the way.
+        // No reply may mean that the server forbids the question, which is an error that belongs to no call.
         let may_ask = !rows.is_empty() || self.connector.counters().server_errors == 0;
         ensure!(
             may_ask,
@@ -107,18 +125,18 @@ impl HostClient<'_> {
         Ok(rows)
     }
 
-    /// The host that is meant, if none is named: the only one that takes orders.
-    pub(super) async fn meant(&self, named: Option<&str>) -> Result<String, Failure> {
+    /// The host to address: the named one, or else the only one that takes orders.
+    ///
+    /// # Errors
+    /// If none is named and not exactly one takes orders.
+    pub(super) async fn resolve(&self, named: Option<&str>) -> Result<String, Failure> {
         if let Some(host) = named {
             return Ok(host.to_owned());
         }
         let mut hosts: Vec<_> = self.taking_orders().await?;
         match hosts.len() {
             1 => Ok(hosts.remove(0)),
-            0 => Err(anyhow!(
-                "no host takes orders: it needs [admin] enabled = true in its wharf.toml"
-            )
-            .into()),
+            0 => Err(anyhow!(NO_HOST).into()),
             _ => Err(Failure::usage(format!(
                 "several hosts take orders, name one by --host: {}",
                 hosts.join(", ")
@@ -127,6 +145,9 @@ impl HostClient<'_> {
     }
 
     /// The names of the hosts that take orders.
+    ///
+    /// # Errors
+    /// Those of [`all`](Self::all).
     pub(super) async fn taking_orders(&self) -> anyhow::Result<Vec<String>> {
         Ok(self
             .all()
@@ -137,14 +158,17 @@ impl HostClient<'_> {
             .collect())
     }
 
-    /// Tells a host something, and returns its answer.
-    pub(super) async fn tell<T: DeserializeOwned>(
+    /// Sends a host an order or a question, and returns its answer.
+    ///
+    /// # Errors
+    /// If the host does not answer in time, refuses, or its answer cannot be read.
+    pub(super) async fn request<T: DeserializeOwned>(
         &self,
         host: &str,
         verb: Verb,
-        what: &impl Serialize,
+        body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        let payload = serde_json::to_vec(what)?;
+        let payload = serde_json::to_vec(body)?;
         let request = Request::new()
             .payload(payload.into())
             .timeout(Some(self.timeout));
@@ -157,37 +181,37 @@ impl HostClient<'_> {
             Ok(reply) => reply,
             Err(error) => match error.kind() {
                 RequestErrorKind::NoResponders => {
-                    bail!("no host {host:?} takes orders; `wharf hosts` lists those that there are")
+                    bail!("no host {host:?} takes orders; `wharf hosts` lists the hosts that run")
                 }
                 RequestErrorKind::TimedOut if self.connector.counters().server_errors > 0 => {
                     bail!("the server refused to let this user tell host {host:?} to {verb}")
                 }
                 RequestErrorKind::TimedOut => bail!(
-                    "host {host:?} did not answer within {}; it may still do it",
+                    "host {host:?} did not answer within {}; it may still carry out the order",
                     humantime::format_duration(self.timeout)
                 ),
                 _ => return Err(anyhow!(error).context("cannot send the request")),
             },
         };
         if let Some(error) = service_error(&reply) {
-            // Whoever answers in a host's place may say it in the headers only.
+            // Another service in the host's place may give its reason in the headers only.
             let reason = match serde_json::from_slice::<ErrorReply>(&reply.payload) {
                 Ok(refused) => anyhow!(refused),
                 Err(_) => anyhow!("it answered with {error}"),
             };
-            return Err(reason.context(format!("host {host:?} did not do it")));
+            return Err(reason.context(format!("host {host:?} failed to {verb}")));
         }
         serde_json::from_slice(&reply.payload).context("the answer cannot be read")
     }
 }
 
 fn row(reply: &Message) -> anyhow::Result<HostRow> {
-    let Pong {
+    let PingReply {
         id,
         version,
         metadata,
     } = serde_json::from_slice(&reply.payload)?;
-    let Metadata {
+    let PingMetadata {
         host,
         guests,
         admin,

@@ -13,7 +13,7 @@ pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
     if args.query.json {
         output::json(&json!({ "hosts": rows }))?;
     } else if rows.is_empty() {
-        output::say("no host answers");
+        output::status("no host answers");
     } else {
         let cells = rows.into_iter().map(|row| {
             let admin = if row.admin { "yes" } else { "no" };

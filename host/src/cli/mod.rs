@@ -1,4 +1,4 @@
-//! The command: arguments, output, exit codes, signals. All else is the library's.
+//! The command: arguments, output, exit codes, signals. The library does all else.
 
 mod args;
 mod check;
@@ -29,17 +29,17 @@ use exit::{Exit, Failure};
 pub(crate) fn main() -> ExitCode {
     // Clap prints its own errors, and ends with the code for wrong usage.
     let args = Args::parse();
-    let exit = match logs::start(&args).and_then(|()| carry_out(args)) {
+    let exit = match logs::start(&args).and_then(|()| execute(args)) {
         Ok(exit) => exit,
         Err(failure) => {
-            output::error(&failure);
+            output::report(&failure);
             failure.exit()
         }
     };
     exit.into()
 }
 
-fn carry_out(args: Args) -> Result<Exit, Failure> {
+fn execute(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Run(command) => run::run(command, args.log_format),
         Command::Check(command) => check::check(&command),

@@ -1,4 +1,4 @@
-//! The one place that prints: data to stdout, talk to stderr. Colours only on a terminal.
+//! The one place that prints: data to stdout, messages for people to stderr. Colours only on a terminal.
 
 use std::io::{self, Write};
 
@@ -12,50 +12,50 @@ use super::exit::Failure;
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// Says something to a person.
-pub(super) fn say(line: &str) {
-    // Where nobody listens any more there is nobody to tell.
+/// Prints a line for people.
+pub(super) fn status(line: &str) {
+    // A closed stderr is no reason to fail, and there is nowhere else to report it.
     drop(writeln!(anstream::stderr().lock(), "{line}"));
 }
 
-/// Says what went well.
-pub(super) fn say_good(word: &str, rest: &str) {
-    say(&format!("{GOOD}{word}{GOOD:#} {rest}"));
+/// Prints a success, its first word in colour.
+pub(super) fn success(word: &str, rest: &str) {
+    status(&format!("{GOOD}{word}{GOOD:#} {rest}"));
 }
 
-/// Says what is wrong.
-pub(super) fn say_bad(word: &str, rest: &str) {
-    say(&format!("{BAD}{word}{BAD:#} {rest}"));
+/// Prints a problem, its first word in colour.
+pub(super) fn problem(word: &str, rest: &str) {
+    status(&format!("{BAD}{word}{BAD:#} {rest}"));
 }
 
-/// Says why the command failed, with every cause.
-pub(super) fn error(failure: &Failure) {
+/// Prints why the command failed, with every cause.
+pub(super) fn report(failure: &Failure) {
     match failure {
         Failure::Config(errors) => errors
             .0
             .iter()
-            .for_each(|problem| say_bad("error:", &problem.to_string())),
-        Failure::Usage(error) | Failure::Runtime(error) => say_bad("error:", &format!("{error:#}")),
+            .for_each(|one| problem("error:", &one.to_string())),
+        Failure::Usage(error) | Failure::Runtime(error) => problem("error:", &format!("{error:#}")),
     }
 }
 
-/// How a running host speaks: to people, or in log lines where a machine reads stderr.
+/// The output of a running host: lines for people, or log lines where a machine reads stderr.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Voice(pub(super) LogFormat);
+pub(super) struct Console(pub(super) LogFormat);
 
-impl Voice {
-    /// Says something.
-    pub(super) fn say(self, line: &str) {
+impl Console {
+    /// Prints a line.
+    pub(super) fn status(self, line: &str) {
         match self.0 {
-            LogFormat::Text => say(line),
+            LogFormat::Text => status(line),
             LogFormat::Json => tracing::info!("{line}"),
         }
     }
 
-    /// Says why something failed, with every cause.
-    pub(super) fn error(self, failure: &Failure) {
+    /// Prints why something failed, with every cause.
+    pub(super) fn report(self, failure: &Failure) {
         match (self.0, failure) {
-            (LogFormat::Text, _) => error(failure),
+            (LogFormat::Text, _) => report(failure),
             (LogFormat::Json, Failure::Config(errors)) => {
                 errors
                     .0

@@ -1,10 +1,11 @@
-//! Errors that a service answers with: <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>.
+//! Errors in replies of services:
+//! <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-32.md>.
 
 use async_nats::Message;
 use wharf::admin::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 
-/// The error in a service's reply, as text: `error 503: the host is stopping`. `None` where the reply has neither of the two
-/// headers.
+/// The error in a service's reply, as text: `error 503: the host is stopping`. `None` if it has neither
+/// of the two headers.
 pub(super) fn service_error(reply: &Message) -> Option<String> {
     let headers = reply.headers.as_ref()?;
     let (reason, code) = (headers.get(SERVICE_ERROR), headers.get(SERVICE_ERROR_CODE));

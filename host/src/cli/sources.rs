@@ -1,4 +1,4 @@
-//! From arguments to settings.
+//! Settings from arguments, files and the environment.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::exit::Failure;
 
 const DEFAULT_FILE: &str = "wharf.toml";
 
-/// The configuration file that is meant: the one named, or the default one where there is one.
+/// The configuration file: the one that the arguments name, or else the default one, if it exists.
 pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
     args.config.clone().or_else(|| {
         Path::new(DEFAULT_FILE)
@@ -20,7 +20,10 @@ pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
     })
 }
 
-/// Reads the settings from this file and all else that the arguments name.
+/// Reads the settings from this file and the other sources that the arguments name.
+///
+/// # Errors
+/// If there is any problem: all of them.
 pub(super) fn load(
     config: Option<PathBuf>,
     args: &SourceArgs,
@@ -33,7 +36,10 @@ pub(super) fn load(
     }
 }
 
-/// Like [`load`], with what could be understood in spite of problems.
+/// Reads the settings as [`load`] does; a problem leaves out only what it is about.
+///
+/// # Errors
+/// If `--server` cannot be used.
 pub(super) fn read(
     config: Option<PathBuf>,
     args: &SourceArgs,
@@ -53,7 +59,7 @@ pub(super) fn read(
     Ok((config, locations, problems))
 }
 
-/// A guest of this component, and its name: the component's.
+/// The settings of a guest that runs this component, and its name, made from the component's file name.
 pub(super) fn guest(component: &ComponentSource, args: GuestArgs) -> (String, GuestSettings) {
     let mut settings = GuestSettings::new(component.clone());
     settings.subscribe = args.subscribe;
