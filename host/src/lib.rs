@@ -36,6 +36,9 @@
 //! | `random` | Numbers that nobody can guess |
 //! | `task` | Tasks and their ends |
 
+// Whoever embeds the library owns stdout and stderr.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 mod canary_analysis;
 mod component;

@@ -30,7 +30,7 @@ impl Token {
         self.0.to_be_bytes()
     }
 
-    /// Reads what [`Token::fmt`] has written. `None` for everything else.
+    /// Reads the text of a [`Token`]. `None` for everything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; size_of::<u128>()];
         let written = BASE64_URL_SAFE_NO_PAD

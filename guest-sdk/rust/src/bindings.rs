@@ -1,4 +1,4 @@
-//! What wit-bindgen makes of the WIT, fenced in: the rest of the crate says it in Rust.
+//! Bindings that wit-bindgen generates from the WIT. The rest of the crate wraps them.
 #![allow(missing_docs, unreachable_pub, unsafe_code, clippy::all)]
 
 /// The calls. wit-bindgen links each only where it is used.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CallError, CodecError};
 
-/// How values are written where neither the call nor the type says it.
+/// Formats of values where neither the call nor the type names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serializer {
     /// JSON.
@@ -17,7 +17,7 @@ pub enum Serializer {
     Msgpack,
 }
 
-/// Where the host says what to use where the guest does not.
+/// The setting in which the host names the format for guests that do not choose one.
 const HOST_SETTING: &str = "wharf.serializer";
 
 thread_local! {
@@ -25,8 +25,8 @@ thread_local! {
     static CHOSEN: OnceCell<Serializer> = const { OnceCell::new() };
 }
 
-/// What this guest writes and reads by default: MessagePack if it is built with the feature `msgpack`, otherwise
-/// what its host is set to, otherwise JSON.
+/// The format that this guest writes and reads by default: MessagePack if it is built with the feature `msgpack`,
+/// otherwise the one that its host is set to, otherwise JSON.
 ///
 /// # Errors
 /// If the host cannot say what it is set to, or names a format that this SDK does not know.
@@ -55,26 +55,26 @@ fn choose() -> Result<Serializer, CallError> {
     }
 }
 
-/// What can be a payload: every type that serde can serialize, and [`Json`], [`Msgpack`] and [`Raw`].
+/// Types that can be written as a payload: every type that serde can serialize, and [`Json`], [`Msgpack`] and [`Raw`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be written as a payload",
     note = "derive `serde::Serialize` for it, or wrap bytes in `Raw`"
 )]
 pub trait Encode {
-    /// Writes it.
+    /// Writes the value.
     ///
     /// # Errors
     /// If the format cannot hold it, such as a JSON object with keys that are no strings.
     fn encode(&self) -> Result<Cow<'_, [u8]>, CallError>;
 }
 
-/// What a payload can be read as: every type that serde can deserialize, and [`Json`], [`Msgpack`] and [`Raw`].
+/// Types that a payload can be read as: every type that serde can deserialize, and [`Json`], [`Msgpack`] and [`Raw`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from a payload",
     note = "derive `serde::Deserialize` for it, or take the bytes as `Raw`"
 )]
 pub trait Decode<'a>: Sized {
-    /// Reads it.
+    /// Reads a value.
     ///
     /// # Errors
     /// If the payload is not such a value.

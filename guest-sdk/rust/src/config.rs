@@ -1,4 +1,4 @@
-//! What the host's operator set for this guest, under `config` in its settings.
+//! Values that the host's operator set for this guest, under `config` in its settings.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Two kinds of error: why the host did not do what the guest asked, and why the guest did not handle a message.
+//! Two kinds of error: [`CallError`], of calls to the host, and [`Error`], of a message that was not handled.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,10 +9,10 @@ use crate::bindings::calls::wharf::nats::types;
 use crate::bindings::handling::exports::wharf::nats::handler::{Failure, Retry};
 use crate::millis;
 
-/// What a handler returns. `?` takes any error into it.
+/// The result of a handler. `?` takes any error into it.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-/// Why a call to the host did not do what it should.
+/// An error of a call to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
@@ -124,7 +124,7 @@ impl fmt::Display for CodecError {
 
 impl StdError for CodecError {}
 
-/// Why a message was not handled, and whether it may be another time.
+/// The reason why a message was not handled, and whether to try again.
 ///
 /// Any error becomes one with `?`, and then asks for a retry:
 ///
@@ -151,7 +151,7 @@ enum Next {
 }
 
 impl Error {
-    /// It may succeed later: a stream delivers the message again, when its host sees fit.
+    /// An error that asks for a retry: a stream delivers the message again, when its host sees fit.
     pub fn retry(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             next: Next::Retry { after: None },
@@ -159,7 +159,7 @@ impl Error {
         }
     }
 
-    /// It may succeed later, but not before this long.
+    /// An error that asks for a retry, but not before `after` has passed.
     pub fn retry_after(
         reason: impl Into<Box<dyn StdError + Send + Sync>>,
         after: Duration,
@@ -170,7 +170,7 @@ impl Error {
         }
     }
 
-    /// It never will succeed: a stream's message goes to the guest's dead letters.
+    /// An error that no retry will mend: a stream's message goes to the guest's dead letters.
     pub fn reject(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             next: Next::Reject,
@@ -178,13 +178,13 @@ impl Error {
         }
     }
 
-    /// Whether it says that the message will never be handled.
+    /// Whether the error says that no retry will mend it.
     #[must_use]
     pub fn is_reject(&self) -> bool {
         matches!(self.next, Next::Reject)
     }
 
-    /// The error that it was made from, if it was of this type.
+    /// The cause, if it is of this type.
     #[must_use]
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.cause.downcast_ref()

@@ -1,4 +1,4 @@
-//! What the attributes expand to. Public for them alone.
+//! Items that the attributes expand to. Public for them alone.
 //!
 //! A handler may return `()`, a value, an `Option` or a `Result` of these, all of which serde can serialize: which
 //! of them it is decides what is sent, so a trait cannot tell them apart. Methods can: one that is defined for a type
@@ -11,7 +11,7 @@ use crate::bindings::handling::exports::wharf::nats::handler as exports;
 use crate::error::{CallError, Error};
 use crate::message::{FromMessage, IntoReply, Message};
 
-/// What `#[handler]` makes of a function.
+/// The handler that `#[handler]` makes of a function.
 pub trait Handler {
     /// Takes the message apart for the function, and puts together what it returned.
     ///
@@ -29,7 +29,7 @@ impl<T: Handler> exports::Guest for T {
     }
 }
 
-/// What a handler's body comes to, once the macro has unwrapped what it returned.
+/// The result of a handler's body, once the macro has unwrapped what it returned.
 pub type Handled = Result<Option<exports::Reply>, Error>;
 
 /// Gives a handler one parameter. A payload that cannot be read now never can.
@@ -43,7 +43,7 @@ pub fn argument<'a, T: FromMessage<'a>>(message: &'a Message) -> Result<T, Error
     })
 }
 
-/// What a handler returned.
+/// The value that a handler returned.
 pub struct Returned<T>(pub T);
 
 impl<T, E: IntoError> Returned<Result<T, E>> {
@@ -56,9 +56,9 @@ impl<T, E: IntoError> Returned<Result<T, E>> {
     }
 }
 
-/// What is not a `Result` has no error.
+/// Returned values that are no `Result`, and so have no error.
 pub trait NotResult<T> {
-    /// Never an error.
+    /// The value itself.
     ///
     /// # Errors
     /// None.
@@ -95,7 +95,7 @@ impl<T: IntoReply> Returned<Option<T>> {
     }
 }
 
-/// What is neither `()` nor an `Option` is the reply.
+/// Returned values that are neither `()` nor an `Option`, and so are the reply.
 pub trait Replies {
     /// The reply.
     ///
@@ -110,13 +110,13 @@ impl<T: IntoReply> Replies for Returned<T> {
     }
 }
 
-/// What a handler's `Result` may hold as its error: the SDK's, a boxed or any other error, text.
+/// Errors that a handler's `Result` may hold: the SDK's, a boxed or any other error, text.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot fail with `{Self}`",
     note = "use `wharf_guest::Error`"
 )]
 pub trait IntoError {
-    /// As the SDK's.
+    /// Converts it to the SDK's error.
     fn into_error(self) -> Error;
 }
 
@@ -138,7 +138,7 @@ mod tests {
     use crate::codec::{Json, Raw};
     use crate::message::Reply;
 
-    /// As the attribute puts it.
+    /// Makes the payload of a reply of a returned value, as the attribute does.
     macro_rules! replied {
         ($returned:expr) => {
             (|| Returned(Returned($returned).result()?).reply())()

@@ -63,20 +63,20 @@ impl<'a> Publish<'a> {
         self
     }
 
-    /// A second message with this id, within the stream's duplicate window, is not stored.
+    /// Sets an id. A second message with the same one, within the stream's duplicate window, is not stored.
     pub fn message_id(mut self, id: impl Into<String>) -> Self {
         self.options.message_id = Some(id.into());
         self
     }
 
-    /// Stores it only if this is the last sequence stored on its subject, 0 for none; otherwise
+    /// Stores the message only if this is the last sequence stored on its subject, 0 for none; otherwise
     /// [`CallError::Conflict`].
     pub fn expect_last_sequence(mut self, sequence: u64) -> Self {
         self.options.expected_last_subject_sequence = Some(sequence);
         self
     }
 
-    /// Lets the server remove it after this long, at least a second.
+    /// Lets the server remove the message when `ttl` has passed, at least a second.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.ttl_ms = Some(millis(ttl));
         self

@@ -65,11 +65,11 @@ pub fn create(name: &str, config: &BucketConfig) -> Result<Bucket, CallError> {
 pub struct Entry<T> {
     /// The value.
     pub value: T,
-    /// Its revision, for [`Bucket::update`].
+    /// The entry's revision, for [`Bucket::update`].
     pub revision: u64,
-    /// When it was written.
+    /// Time at which it was written, by the server's clock.
     pub created: SystemTime,
-    /// When it expires, if it does.
+    /// Time at which it expires, if it does.
     pub expires: Option<SystemTime>,
 }
 
@@ -98,7 +98,7 @@ pub struct Bucket(wit::Bucket);
 
 #[allow(clippy::missing_errors_doc)] // said once, above
 impl Bucket {
-    /// Its name.
+    /// The bucket's name.
     #[must_use]
     pub fn name(&self) -> String {
         self.0.name()
@@ -122,8 +122,8 @@ impl Bucket {
         Ok(self.0.set(key, &value.encode()?, None)?)
     }
 
-    /// Sets a value that expires this long from now.
-    pub fn set_for(
+    /// Sets a value that expires when `ttl` has passed.
+    pub fn set_with_ttl(
         &self,
         key: &str,
         value: &(impl Encode + ?Sized),
@@ -137,8 +137,8 @@ impl Bucket {
         Ok(self.0.add(key, &value.encode()?, None)?)
     }
 
-    /// Sets a value that expires this long from now, only if the key has none; otherwise [`CallError::Conflict`].
-    pub fn add_for(
+    /// Sets a value that expires when `ttl` has passed, only if the key has none; otherwise [`CallError::Conflict`].
+    pub fn add_with_ttl(
         &self,
         key: &str,
         value: &(impl Encode + ?Sized),
@@ -147,7 +147,7 @@ impl Bucket {
         Ok(self.0.add(key, &value.encode()?, Some(millis(ttl)))?)
     }
 
-    /// Sets a value only if the key has one; none if it has not.
+    /// Sets a value only if the key has one, and returns its revision; none if it has not.
     pub fn replace(
         &self,
         key: &str,
@@ -167,7 +167,7 @@ impl Bucket {
     }
 
     /// Makes a value from the one that the key has, and tries again when another writer was first, so that no change is
-    /// lost. `change` may be called several times; it returns none to leave the key as it is. Says whether it changed.
+    /// lost. `change` may be called several times; it returns none to leave the key as it is. True if the key changed.
     pub fn modify<T, U>(
         &self,
         key: &str,
@@ -198,7 +198,7 @@ impl Bucket {
         }
     }
 
-    /// Lets a key expire this long from now; none lets it live for ever. False if it has no value.
+    /// Lets a key expire when `ttl` has passed; none lets it live for ever. False if it has no value.
     pub fn expire(&self, key: &str, ttl: Option<Duration>) -> Result<bool, CallError> {
         Ok(self.0.expire(key, ttl.map(millis))?)
     }
@@ -219,12 +219,12 @@ impl Bucket {
         Ok(self.0.keys(None)?)
     }
 
-    /// The keys that begin with this and have a value, in no order.
-    pub fn keys_from(&self, prefix: &str) -> Result<Vec<String>, CallError> {
+    /// The keys that begin with `prefix` and have a value, in no order.
+    pub fn keys_with_prefix(&self, prefix: &str) -> Result<Vec<String>, CallError> {
         Ok(self.0.keys(Some(prefix))?)
     }
 
-    /// How many keys have a value.
+    /// The number of keys that have a value.
     pub fn count(&self) -> Result<u64, CallError> {
         Ok(self.0.count()?)
     }

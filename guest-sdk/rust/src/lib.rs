@@ -48,7 +48,7 @@ pub use pubsub::{
 };
 pub use wharf_guest_macros::{handler, lifecycle};
 
-/// What most guests use.
+/// Names that most guests use.
 pub mod prelude {
     pub use crate::{
         CallError, Error, Json, Lifecycle, Message, Msgpack, Raw, Reply, Result, config, jetstream,
@@ -56,7 +56,7 @@ pub mod prelude {
     };
 }
 
-/// For the attributes.
+/// Items that the attributes expand to.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings::{handling, living};

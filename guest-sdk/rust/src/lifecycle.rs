@@ -1,11 +1,11 @@
-//! Being told when the guest goes into and out of service.
+//! Calls to the guest when it goes into and out of service.
 
 use crate::bindings::living::exports::wharf::nats::lifecycle as exports;
 use crate::error::Result;
 
-/// What a guest does when it goes into and out of service. Put [`lifecycle`](macro@crate::lifecycle) on the `impl`.
+/// Calls to a guest when it goes into and out of service. Put [`lifecycle`](macro@crate::lifecycle) on the `impl`.
 ///
-/// Both are called once for the guest, not for each of its instances: what they leave in memory is not there for the
+/// Both are made once for the guest, not for each of its instances: what they leave in memory is not there for the
 /// handler.
 pub trait Lifecycle {
     /// Called once, before the first message.

@@ -23,28 +23,28 @@ pub fn line(level: &str, text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// For whoever looks for a fault.
+/// Writes a line for whoever looks for a fault.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __debug {
     ($($text:tt)*) => { $crate::log::line("debug", ::core::format_args!($($text)*)) };
 }
 
-/// What happened, as it should.
+/// Writes a line about something that happened as it should.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __info {
     ($($text:tt)*) => { $crate::log::line("info", ::core::format_args!($($text)*)) };
 }
 
-/// What should not happen, and did no harm.
+/// Writes a line about something that should not happen, and did no harm.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __warn {
     ($($text:tt)*) => { $crate::log::line("warn", ::core::format_args!($($text)*)) };
 }
 
-/// What should not happen.
+/// Writes a line about something that should not happen.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __error {

@@ -1,4 +1,4 @@
-//! Messages, and what they are answered with.
+//! Messages and replies.
 
 use crate::bindings::calls::wharf::nats::types;
 use crate::bindings::handling::exports::wharf::nats::handler;
@@ -16,13 +16,13 @@ pub type Headers = Vec<(String, String)>;
 pub struct Message {
     /// The subject that it was published on, without the guest's prefix.
     pub subject: String,
-    /// Where its sender waits for a reply, if it does.
+    /// The subject on which the sender waits for a reply, if it does.
     pub reply_to: Option<String>,
-    /// Its header fields.
+    /// The header fields.
     pub headers: Headers,
-    /// Its bytes.
+    /// The bytes.
     pub payload: Vec<u8>,
-    /// Where it stands in its stream, if it comes from one.
+    /// The message's place in its stream, if it comes from one.
     pub delivery: Option<Delivery>,
 }
 
@@ -61,13 +61,13 @@ impl Message {
     }
 }
 
-/// What a handler's parameters can be: the payload as a value, and `&Message` or `Message`.
+/// Types that a handler's parameters can have: the payload as a value, and `&Message` or `Message`.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}`",
     note = "it takes `&Message`, and what implements `serde::Deserialize`, read from the payload"
 )]
 pub trait FromMessage<'a>: Sized {
-    /// Takes it from the message.
+    /// Takes the parameter from the message.
     ///
     /// # Errors
     /// If the payload is not such a value.
@@ -126,13 +126,13 @@ impl From<Reply> for handler::Reply {
     }
 }
 
-/// What a message can be answered with: a value, or a [`Reply`].
+/// Types that a message can be answered with: a value, or a [`Reply`].
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     note = "it returns `()`, what implements `serde::Serialize`, a `Reply`, an `Option` or a `Result` of these"
 )]
 pub trait IntoReply {
-    /// Writes it.
+    /// Writes the reply.
     ///
     /// # Errors
     /// If the value cannot be written.

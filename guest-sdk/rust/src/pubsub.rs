@@ -89,7 +89,7 @@ impl<'a> Publish<'a> {
         self
     }
 
-    /// Says where replies should go.
+    /// Sets the subject that replies go to.
     pub fn reply_to(mut self, subject: impl Into<String>) -> Self {
         self.options.reply_to = Some(subject.into());
         self
@@ -139,7 +139,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Waits this long, instead of as long as the host sees fit.
+    /// Sets the time to wait, instead of as long as the host sees fit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout_ms = Some(u32::try_from(millis(timeout)).unwrap_or(u32::MAX));
         self

@@ -1,4 +1,4 @@
-//! The arguments.
+//! Arguments.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use wharf::config::{
 
 /// Runs sandboxed WebAssembly message handlers, guests, on NATS.
 ///
-/// One process holds one NATS connection. Each guest is subscribed to what its settings say, and may do only what they
-/// grant.
+/// One process holds one NATS connection. Each guest is subscribed to the subjects in its settings, and may do only
+/// what they grant.
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// How log lines are written to stderr
+    /// Format of the log lines on stderr
     #[arg(
         long,
         global = true,
@@ -37,17 +37,17 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  wharf run hello.wasm --subscribe 'hello.*'    a guest, and a nats-server of its own to try it on
-  wharf send --request hello.world 'Good day'   ask it something
+  wharf run hello.wasm --subscribe 'hello.*'    one guest, with a nats-server of its own
+  wharf send --request hello.world 'Good day'   send it a request
   wharf run                                     the guests of ./wharf.toml
-  wharf check                                   what is wrong with ./wharf.toml and its components
+  wharf check                                   all problems of ./wharf.toml and its components
 
-Connection settings also come from the environment and win over files: NATS_SERVER, NATS_MAX_RECONNECT, \
+Connection settings also come from the environment, which overrides files: NATS_SERVER, NATS_MAX_RECONNECT, \
 NATS_RECONNECT_WAIT, NATS_CONNECT_TIMEOUT, NATS_DRAIN_TIMEOUT, NATS_RANDOMIZE, NATS_DEFAULT_BUCKET, NATS_PREFIX, \
 NATS_CREDENTIALS, NATS_NKEY_FILE, NATS_TOKEN, NATS_USERNAME, NATS_PASSWORD, NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA. \
-WHARF_LOG sets what is logged, such as `info,wharf=debug`.
+WHARF_LOG filters log lines: `info,wharf=debug`.
 
-Exit codes: 0 all was done, 1 something failed or was abandoned, 2 arguments or settings are wrong.";
+Exit codes: 0 success, 1 something failed or messages were abandoned, 2 the arguments or settings are wrong.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -59,23 +59,23 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run guests until a signal comes
+    /// Run guests until a signal stops the host
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Say everything that is wrong with the settings and the components; needs no server
+    /// Report every problem of the settings and the components; needs no server
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Say what a component imports and exports, and whether it is a guest
+    /// Show what a component imports and exports, and whether it is a guest
     Inspect(InspectArgs),
     /// Publish a message, or send a request and print the reply
     #[command(after_help = SEND_EXAMPLES)]
     Send(SendArgs),
-    /// Put a component into an object store, from where hosts take it as nats://BUCKET/NAME
+    /// Upload a component to an object store, from which hosts load it as nats://BUCKET/NAME
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
-    /// List the hosts that run
+    /// List the running hosts
     Hosts(HostsArgs),
-    /// See and change what hosts run that have `[admin] enabled = true`
+    /// List and change the guests of hosts that have `[admin] enabled = true`
     #[command(subcommand, after_help = GUESTS_EXAMPLES)]
     Guests(GuestsCommand),
 }
@@ -87,16 +87,16 @@ Examples:
   wharf run --settings nats.properties          connect as the Go connector does, with its file
   wharf run hello.wasm --subscribe 'hello.*'    one guest, without a file
   wharf run hello.wasm --subscribe 'orders.*' --queue workers --bucket orders:read
-  wharf run hello.wasm --subscribe 'hello.*' --watch      replace the guest whenever it was built again
+  wharf run hello.wasm --subscribe 'hello.*' --watch      replace the guest after each build
 
-Where nothing names a server, wharf starts a nats-server of its own on a free loopback port, with JetStream, keeps its \
-data in ./.wharf and stops it last. It finds nats-server in $WHARF_NATS_SERVER, then in PATH.
+If no server is named, wharf starts a nats-server of its own on a free loopback port, with JetStream and its data in \
+./.wharf, and stops it last. It finds nats-server in $WHARF_NATS_SERVER, then in PATH.
 
-SIGHUP: read the settings and the components again, and load, replace and unload guests so that they are as the files say, \
-without losing a message. Where anything is wrong, nothing changes. What is not a guest's needs a restart.
+SIGHUP: read the settings and the components again, then load, replace and unload guests to match them, without losing \
+a message. If anything is wrong, nothing changes. Settings outside of [guests] need a restart.
 
-SIGTERM or SIGINT (Ctrl-C): take no new messages, handle those that have arrived, say what became of them, end. A second \
-signal ends at once.";
+SIGTERM or SIGINT (Ctrl-C): take no new messages, handle those that have arrived, report how many, exit. A second \
+signal exits at once.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -106,10 +106,10 @@ Examples:
 const PUSH_EXAMPLES: &str = "\
 Examples:
   wharf push quakes.wasm nats://plugins/quakes.wasm
-  wharf run nats://plugins/quakes.wasm --subscribe 'quakes.*' --watch      runs it, and what is pushed after it
+  wharf run nats://plugins/quakes.wasm --subscribe 'quakes.*' --watch      run it, and later versions
 
-Makes the object store where there is none. What is no guest is not pushed. Every host that runs the object with --watch \
-brings the new version into service. Prints the digest.
+Creates the object store if there is none. Refuses a component that is no guest. Every host that runs the object with \
+--watch brings the new version into service. Prints the digest.
 
 The server is found as `wharf send` finds it.";
 
@@ -120,32 +120,33 @@ Examples:
   generate | wharf send orders.bulk -
   wharf send orders.new '{}' --header Trace:42 --server nats://127.0.0.1:4222
 
-The server is the one of --server, the environment, --settings or the configuration file. Where none of them names one, \
-it is the server that a `wharf run` in this directory has started, or nats://127.0.0.1:4222.";
+The server comes from --server, the environment, --settings or the configuration file. If none of them names one, it \
+is the server that a `wharf run` in this directory has started, or nats://127.0.0.1:4222.";
 
 const GUESTS_EXAMPLES: &str = "\
 Examples:
-  wharf guests list                                        of all hosts
+  wharf guests list                                     of all hosts
   wharf guests show orders --host prod-1
-  wharf guests load orders orders.toml --host prod-1       it has what stands under [guests.orders] in a wharf.toml
+  wharf guests load orders orders.toml --host prod-1    with the settings of [guests.orders]
   echo 'component = \"/srv/b.wasm\"' | wharf guests replace orders - --host prod-1
   wharf guests unload orders --host prod-1
-  wharf guests promote orders --host prod-1                its canary takes over; `abort` ends the canary instead
+  wharf guests promote orders --host prod-1             put its canary into service
+  wharf guests abort orders --host prod-1               end its canary
 
-Paths in the settings are the host's. --host may be left out where only one host takes orders.";
+Paths in the settings are paths on the host. --host may be left out if only one host takes orders.";
 
-/// Where settings come from.
+/// Sources of settings.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
-    /// The configuration file [default: wharf.toml, where there is one]
+    /// The configuration file [default: wharf.toml, if it exists]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// A settings file of the Go connector, with lines of NATS.SERVER=nats://…; wins over the configuration file
+    /// A settings file of the Go connector, with lines NATS.SERVER=nats://…; overrides the configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
 
-    /// The server, or several with commas between them; wins over all else
+    /// The server, or several with commas between them; overrides all else
     #[arg(short, long, value_name = "URL")]
     pub(crate) server: Option<String>,
 }
@@ -155,11 +156,12 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
 
-    /// Run this one component, a file or nats://BUCKET/NAME, with the grants given here, instead of the guests of a configuration file
+    /// Run this one component, a file or nats://BUCKET/NAME, with the grants given here, instead of the guests of a
+    /// configuration file
     #[arg(value_name = "FILE.wasm", value_parser = parse_component, conflicts_with = "config")]
     pub(crate) component: Option<ComponentSource>,
 
-    /// Follow the configuration file and the components, and apply what has changed as SIGHUP does
+    /// Watch the configuration file and the components, and apply changes as SIGHUP does
     #[arg(long)]
     pub(crate) watch: bool,
 
@@ -171,31 +173,31 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "With FILE.wasm")]
 pub(crate) struct GuestArgs {
-    /// Subscribe the guest to this; may be given several times
+    /// Subject to subscribe the guest to; may be given several times
     #[arg(long, value_name = "SUBJECT", requires = "component", value_parser = parse_subscription)]
     pub(crate) subscribe: Vec<SubscriptionSettings>,
 
-    /// Share its messages with all hosts that name the same queue group
+    /// Queue group; hosts that name the same one share the messages
     #[arg(long, value_name = "GROUP", requires = "subscribe", value_parser = parse_queue)]
     pub(crate) queue: Option<String>,
 
-    /// Let it publish on this
+    /// Subject that the guest may publish on
     #[arg(long, value_name = "SUBJECT", requires = "component", value_parser = parse_grant)]
     pub(crate) publish: Vec<SubjectGrant>,
 
-    /// Let it send requests to this
+    /// Subject that the guest may send requests to
     #[arg(long, value_name = "SUBJECT", requires = "component", value_parser = parse_grant)]
     pub(crate) request: Vec<SubjectGrant>,
 
-    /// Let it subscribe itself to this
+    /// Subject that the guest may subscribe itself to
     #[arg(long, value_name = "SUBJECT", requires = "component", value_parser = parse_grant)]
     pub(crate) may_subscribe: Vec<SubjectGrant>,
 
-    /// Let it use this bucket; with `:read`, only read it
+    /// Bucket that the guest may use; with `:read`, only read
     #[arg(long, value_name = "BUCKET[:read]", requires = "component", value_parser = parse_bucket_grant)]
     pub(crate) bucket: Vec<(String, BucketAccess)>,
 
-    /// Give it this setting, to be read through wasi:config
+    /// Setting that the guest reads through wasi:config
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "component", value_parser = parse_setting)]
     pub(crate) set: Vec<(String, String)>,
 }
@@ -229,7 +231,7 @@ pub(crate) struct SendArgs {
     /// The subject, as it is: no prefix is put before it
     pub(crate) subject: String,
 
-    /// The payload; `-` reads it from stdin. Left out, it is empty
+    /// The payload; `-` reads it from stdin; empty if left out
     #[arg(allow_hyphen_values = true)]
     pub(crate) payload: Option<String>,
 
@@ -237,7 +239,7 @@ pub(crate) struct SendArgs {
     #[arg(short, long)]
     pub(crate) request: bool,
 
-    /// How long the server, and the replier with --request, may take
+    /// Time that the server may take, and with --request the reply
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
@@ -245,7 +247,7 @@ pub(crate) struct SendArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME:VALUE", value_parser = parse_header)]
     pub(crate) headers: Vec<(String, String)>,
 
-    /// Print what was done, and the reply, as JSON
+    /// Print the result, and the reply, as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -263,7 +265,7 @@ pub(crate) struct PushArgs {
     #[arg(value_name = "nats://BUCKET/NAME", value_parser = parse_object)]
     pub(crate) object: (String, String),
 
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -271,16 +273,16 @@ pub(crate) struct PushArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct HostsArgs {
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
-/// How hosts are asked.
+/// Options of questions and orders to hosts.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AskingArgs {
+pub(crate) struct QueryArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
 
-    /// How long hosts may take to answer
+    /// Time that hosts may take to answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
@@ -297,28 +299,28 @@ fn parse_component(text: &str) -> Result<ComponentSource, String> {
 pub(crate) enum GuestsCommand {
     /// List the guests
     List(ListArgs),
-    /// Say what a guest may do, and what has happened to it
+    /// Show a guest's grants, limits and counts
     Show(OneGuestArgs),
     /// Load a guest
     Load(ChangeArgs),
-    /// Replace a guest by another version of it, or give it other settings
+    /// Replace a guest by another version, or give it other settings
     Replace(ChangeArgs),
-    /// Drain a guest and take it out of service
+    /// Drain a guest and unload it
     Unload(OneGuestArgs),
-    /// Put a guest's canary into service, in place of the version that is
+    /// Put a guest's canary into service, in place of the current version
     Promote(OneGuestArgs),
-    /// End a guest's canary
+    /// End a guest's canary; the current version handles its messages
     Abort(OneGuestArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
-    /// Only those of this host
+    /// Only the guests of this host
     #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -327,12 +329,12 @@ pub(crate) struct OneGuestArgs {
     #[arg(value_parser = parse_guest_name)]
     pub(crate) guest: String,
 
-    /// The host; may be left out where only one takes orders
+    /// The host; may be left out if only one takes orders
     #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -341,16 +343,16 @@ pub(crate) struct ChangeArgs {
     #[arg(value_parser = parse_guest_name)]
     pub(crate) guest: String,
 
-    /// What could stand under [guests.NAME] in a wharf.toml, without that line; `-` reads it from stdin
+    /// The settings under [guests.NAME] in a wharf.toml, without that line; `-` reads them from stdin
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: PathBuf,
 
-    /// The host; may be left out where only one takes orders
+    /// The host; may be left out if only one takes orders
     #[arg(long, value_name = "NAME", value_parser = parse_host_name)]
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) asking: AskingArgs,
+    pub(crate) query: QueryArgs,
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

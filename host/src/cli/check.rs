@@ -1,4 +1,4 @@
-//! `wharf check`: everything that is wrong, at once.
+//! `wharf check`: all problems of the settings and the components, at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,24 @@ use super::{output, sources};
 
 /// One problem, as JSON.
 #[derive(Serialize)]
-struct Row {
+struct ProblemRow {
+    /// The file that it is in, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
+    /// The line, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// The column, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<usize>,
+    /// The environment variable that it is in, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     variable: Option<String>,
+    /// The problem, as text.
     message: String,
 }
 
-impl From<Problem> for Row {
+impl From<Problem> for ProblemRow {
     fn from(problem: Problem) -> Self {
         let (file, line, column, variable) = match problem.location {
             Location::WholeFile(path) => (Some(path), None, None, None),
@@ -41,16 +46,20 @@ impl From<Problem> for Row {
     }
 }
 
+/// The result, as JSON.
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
+    /// True without problems.
     ok: bool,
+    /// The names of all guests.
     guests: Vec<String>,
-    /// Guests of whose components nothing is known: they are on a server.
+    /// The names of guests with a component on a server, which is not asked.
     not_looked_into: Vec<String>,
-    problems: Vec<Row>,
+    /// All problems, in the order of their places.
+    problems: Vec<ProblemRow>,
 }
 
-/// Checks.
+/// Checks the settings and the components, and prints every problem.
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let file = sources::config_file(&args.sources);
     if file.is_none() && args.sources.settings.is_none() {
@@ -72,28 +81,27 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     not_looked_into.dedup();
     if args.json {
         let ok = problems.is_empty();
-        let problems = problems.into_iter().map(Row::from).collect();
-        output::json(&Report {
+        let problems = problems.into_iter().map(ProblemRow::from).collect();
+        output::json(&CheckReport {
             ok,
             guests,
             not_looked_into,
             problems,
-        })
-        .map_err(anyhow::Error::from)?;
+        })?;
     } else {
         on_servers(&config).for_each(|(name, component)| {
-            output::say(&format!(
-                "note: guest {name:?}: {component} is on a server, and was not looked into"
+            output::status(&format!(
+                "note: guest {name:?}: {component} is on a server, and was not checked"
             ));
         });
-        tell(&guests, &problems);
+        report(&guests, &problems);
     }
     Ok(exit)
 }
 
-fn tell(guests: &[String], problems: &[Problem]) {
+fn report(guests: &[String], problems: &[Problem]) {
     for problem in problems {
-        output::say_bad("error:", &problem.to_string());
+        output::problem("error:", &problem.to_string());
     }
     let of = match guests {
         [] => "no guests".to_owned(),
@@ -101,9 +109,9 @@ fn tell(guests: &[String], problems: &[Problem]) {
         several => format!("{} guests: {}", several.len(), several.join(", ")),
     };
     match problems.len() {
-        0 => output::say_good("ok:", &of),
-        1 => output::say(&format!("1 problem; {of}")),
-        count => output::say(&format!("{count} problems; {of}")),
+        0 => output::success("ok:", &of),
+        1 => output::status(&format!("1 problem; {of}")),
+        count => output::status(&format!("{count} problems; {of}")),
     }
 }
 
@@ -116,7 +124,7 @@ fn on_servers(config: &Config) -> impl Iterator<Item = (&String, &ComponentSourc
     components.filter(|(_, component)| matches!(component, ComponentSource::Object { .. }))
 }
 
-/// What is wrong with the components, where each is named. A component that several guests run is looked into once.
+/// Problems of the components, each where its component is named. A component that several guests run is read once.
 pub(super) fn component_problems(config: &Config, locations: &Locations) -> Vec<Problem> {
     let cache = config.host.cache.as_deref();
     let mut seen: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
@@ -132,24 +140,22 @@ pub(super) fn component_problems(config: &Config, locations: &Locations) -> Vec<
             let (Some(ComponentSource::File(file)), Some(location)) = (component, location) else {
                 continue;
             };
-            // It was named wrongly, which has been said.
+            // The name is wrong, which is a problem of the settings already.
             if file.as_os_str().is_empty() {
                 continue;
             }
-            let wrong = seen
-                .entry(file)
-                .or_insert_with(|| what_is_wrong(file, cache));
+            let found = seen.entry(file).or_insert_with(|| inspect(file, cache));
             let problem = |message: &String| Problem {
                 location: location.clone(),
                 message: format!("guest {name:?}: {what}{message}"),
             };
-            problems.extend(wrong.iter().map(problem));
+            problems.extend(found.iter().map(problem));
         }
     }
     problems
 }
 
-fn what_is_wrong(component: &Path, cache: Option<&Path>) -> Vec<String> {
+fn inspect(component: &Path, cache: Option<&Path>) -> Vec<String> {
     match wharf::inspect(component, cache) {
         Ok(inspection) => inspection.problems,
         Err(error) => vec![format!("{:#}", anyhow::Error::from(error))],

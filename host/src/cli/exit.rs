@@ -1,4 +1,4 @@
-//! How the command ends.
+//! Exit codes, and the failures behind them.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use wharf::config::ConfigErrors;
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All was done.
+    /// Success.
     Done = 0,
-    /// Something failed at run time, or work was abandoned.
+    /// Something failed at run time, or messages were abandoned.
     Failed = 1,
     /// The arguments or the configuration are wrong; nothing was begun. The code that clap uses, too.
     Usage = 2,
@@ -21,18 +21,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why the command could not do its work.
+/// A failure of the command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The settings are wrong: all that is wrong with them.
+    /// The settings are wrong: all their problems.
     Config(ConfigErrors),
-    /// The command was given something that it cannot use.
+    /// An argument that cannot be used.
     Usage(anyhow::Error),
-    /// Something failed while it worked.
+    /// Something failed at run time.
     Runtime(anyhow::Error),
 }
 
 impl Failure {
+    /// The exit code of the failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
@@ -40,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// Arguments that cannot be used, for this reason.
+    /// An argument that cannot be used, for this reason.
     pub(crate) fn usage(reason: impl Into<String>) -> Self {
         Self::Usage(anyhow::Error::msg(reason.into()))
     }

@@ -1,50 +1,25 @@
-//! `wharf hosts` and `wharf guests`: what runs, seen and changed from outside.
+//! `wharf guests`: guests of running hosts, listed and changed over NATS.
 
-use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde_json::json;
 use wharf::admin::{
     CanarySummary, DrainSummary, GuestDetails, GuestList, GuestRef, GuestSummary, LoadRequest, Verb,
 };
 use wharf::config::Ratio;
 
-use super::args::{ChangeArgs, GuestsCommand, HostsArgs, ListArgs, OneGuestArgs};
+use super::args::{ChangeArgs, GuestsCommand, ListArgs, OneGuestArgs};
 use super::exit::{Exit, Failure};
-use super::hosts::Hosts;
+use super::host_client::{HostClient, NO_HOST};
 use super::output;
 
-/// The most that settings may take: a server takes messages of 1 MiB.
-const MAX_BYTES: u64 = 512 << 10;
+/// Maximum size of a guest's settings: a server takes messages of 1 MiB by default.
+const MAX_SETTINGS_BYTES: u64 = 512 << 10;
 
-/// Lists hosts.
-pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
-    let rows = Hosts::with(&args.asking, async |hosts| Ok(hosts.all().await?))?;
-    if args.asking.json {
-        print_json(&json!({ "hosts": rows }))?;
-    } else if rows.is_empty() {
-        output::say("no host answers");
-    } else {
-        let cells = rows.into_iter().map(|row| {
-            let admin = if row.admin { "yes" } else { "no" };
-            [
-                row.host,
-                row.version,
-                row.guests.to_string(),
-                admin.to_owned(),
-                row.id,
-            ]
-        });
-        print_table(["HOST", "VERSION", "GUESTS", "ADMIN", "ID"], cells)?;
-    }
-    Ok(Exit::Done)
-}
-
-/// Sees and changes guests.
+/// Lists, shows and changes guests.
 pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
     match command {
         GuestsCommand::List(args) => list(args),
@@ -59,7 +34,7 @@ pub(super) fn guests(command: &GuestsCommand) -> Result<Exit, Failure> {
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let nothing = json!({});
-    let answers: Vec<anyhow::Result<GuestList>> = Hosts::with(&args.asking, async |hosts| {
+    let answers: Vec<anyhow::Result<GuestList>> = HostClient::with(&args.query, async |hosts| {
         let names = match &args.host {
             Some(host) => vec![host.clone()],
             None => hosts.taking_orders().await?,
@@ -67,11 +42,11 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         Ok(join_all(
             names
                 .iter()
-                .map(|host| hosts.tell(host, Verb::List, &nothing)),
+                .map(|host| hosts.request(host, Verb::List, &nothing)),
         )
         .await)
     })?;
-    // What one host does not tell must not hide what the others do.
+    // The failure of one host must not hide the answers of the others.
     let (answers, failures): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     let exit = if failures.is_empty() {
         Exit::Done
@@ -81,14 +56,14 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     failures
         .into_iter()
         .filter_map(Result::err)
-        .for_each(|error| output::error(&Failure::Runtime(error)));
+        .for_each(|error| output::report(&Failure::Runtime(error)));
     let all: Vec<GuestList> = answers.into_iter().flatten().collect();
-    if args.asking.json {
-        print_json(&json!({ "hosts": all }))?;
+    if args.query.json {
+        output::json(&json!({ "hosts": all }))?;
     } else if !all.is_empty() {
         print_guests(all)?;
     } else if exit == Exit::Done {
-        output::say("no host takes orders: it needs [admin] enabled = true in its wharf.toml");
+        output::status(NO_HOST);
     }
     Ok(exit)
 }
@@ -114,10 +89,10 @@ fn print_guests(all: Vec<GuestList>) -> anyhow::Result<()> {
         "DROPPED",
         "COMPONENT",
     ];
-    print_table(heads, cells)
+    output::table(heads, cells)
 }
 
-/// The canary's messages are among them.
+/// The cells of a guest. Its counts include its canary's messages.
 fn guest_cells(host: &str, guest: &GuestSummary) -> [String; 9] {
     let count = |names: &[&str]| {
         names
@@ -142,7 +117,7 @@ fn guest_cells(host: &str, guest: &GuestSummary) -> [String; 9] {
 fn canary_cells(host: &str, guest: &str, canary: &CanarySummary) -> [String; 9] {
     [
         host.to_owned(),
-        format!("{guest} (canary, {})", per_cent(canary.share)),
+        format!("{guest} (canary, {})", percent(canary.share)),
         canary.version.to_string(),
         canary.queued.to_string(),
         canary.in_flight.to_string(),
@@ -153,15 +128,15 @@ fn canary_cells(host: &str, guest: &str, canary: &CanarySummary) -> [String; 9] 
     ]
 }
 
-fn per_cent(part: f64) -> String {
+fn percent(part: f64) -> String {
     Ratio::new(part).map_or_else(|| part.to_string(), |ratio| ratio.to_string())
 }
 
 fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let details: GuestDetails = Hosts::with(&args.asking, async |hosts| {
-        let host = hosts.meant(args.host.as_deref()).await?;
+    let details: GuestDetails = HostClient::with(&args.query, async |hosts| {
+        let host = hosts.resolve(args.host.as_deref()).await?;
         Ok(hosts
-            .tell(
+            .request(
                 &host,
                 Verb::Show,
                 &GuestRef {
@@ -170,10 +145,16 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
             )
             .await?)
     })?;
-    if args.asking.json {
-        print_json(&details)?;
-        return Ok(Exit::Done);
+    if args.query.json {
+        output::json(&details)?;
+    } else {
+        output::text(&describe(details))?;
     }
+    Ok(Exit::Done)
+}
+
+/// A guest's grants, limits and counts, one a line.
+fn describe(details: GuestDetails) -> String {
     let GuestDetails {
         host,
         guest,
@@ -221,12 +202,10 @@ fn show(args: &OneGuestArgs) -> Result<Exit, Failure> {
             guest.canary_rolled_back.unwrap_or_default(),
         ),
     ];
-    let mut text = String::new();
-    for (what, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        writeln!(text, "{what:<19}{value}").context("cannot print")?;
-    }
-    output::text(&text).context("cannot print")?;
-    Ok(Exit::Done)
+    rows.iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name:<19}{value}\n"))
+        .collect()
 }
 
 fn describe_canary(canary: &CanarySummary) -> String {
@@ -240,32 +219,32 @@ fn describe_canary(canary: &CanarySummary) -> String {
         ..
     } = canary;
     format!(
-        "version {version}, {component}, with {} of the messages: {handled} handled, {failed} failed; of the last {window} \
-         {recently_failed}, and {} may",
-        per_cent(canary.share),
-        per_cent(canary.max_failure),
+        "version {version}, {component}, with {} of the messages: {handled} handled, {failed} failed, \
+         {recently_failed} of the last {window}; at most {} may fail",
+        percent(canary.share),
+        percent(canary.max_failure),
     )
 }
 
 fn change(verb: Verb, done: &str, args: &ChangeArgs) -> Result<Exit, Failure> {
-    let settings = read(&args.file)?;
-    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
-        let host = hosts.meant(args.host.as_deref()).await?;
+    let settings = read_settings(&args.file)?;
+    let (host, drained): (String, DrainSummary) = HostClient::with(&args.query, async |hosts| {
+        let host = hosts.resolve(args.host.as_deref()).await?;
         let request = LoadRequest {
             guest: args.guest.clone(),
             settings,
         };
-        let ended = hosts.tell(&host, verb, &request).await?;
-        Ok((host, ended))
+        let drained = hosts.request(&host, verb, &request).await?;
+        Ok((host, drained))
     })?;
-    tell(args.asking.json, &host, &args.guest, done, &ended)
+    report(args.query.json, &host, &args.guest, done, &drained)
 }
 
 fn change_one(verb: Verb, done: &str, args: &OneGuestArgs) -> Result<Exit, Failure> {
-    let (host, ended): (String, DrainSummary) = Hosts::with(&args.asking, async |hosts| {
-        let host = hosts.meant(args.host.as_deref()).await?;
-        let ended = hosts
-            .tell(
+    let (host, drained): (String, DrainSummary) = HostClient::with(&args.query, async |hosts| {
+        let host = hosts.resolve(args.host.as_deref()).await?;
+        let drained = hosts
+            .request(
                 &host,
                 verb,
                 &GuestRef {
@@ -273,92 +252,66 @@ fn change_one(verb: Verb, done: &str, args: &OneGuestArgs) -> Result<Exit, Failu
                 },
             )
             .await?;
-        Ok((host, ended))
+        Ok((host, drained))
     })?;
-    tell(args.asking.json, &host, &args.guest, done, &ended)
+    report(args.query.json, &host, &args.guest, done, &drained)
 }
 
-/// Says how a change ended. It was made, but messages may have been lost with the old version.
-fn tell(
+/// Prints how a change ended. It was made, but the old version may not have handled all of its messages.
+fn report(
     as_json: bool,
     host: &str,
     guest: &str,
     done: &str,
-    ended: &DrainSummary,
+    drained: &DrainSummary,
 ) -> Result<Exit, Failure> {
     if as_json {
         let DrainSummary {
             finished,
             abandoned,
             problems,
-        } = ended;
-        print_json(&json!({
+        } = drained;
+        output::json(&json!({
             "host": host, "guest": guest, "done": done,
             "finished": finished, "abandoned": abandoned, "problems": problems,
         }))?;
     } else {
-        ended
+        drained
             .problems
             .iter()
-            .for_each(|problem| output::say_bad("problem:", problem));
-        if ended.abandoned > 0 {
-            output::say_bad(
+            .for_each(|problem| output::problem("problem:", problem));
+        if drained.abandoned > 0 {
+            output::problem(
                 "problem:",
-                &format!("{} messages were not handled in time", ended.abandoned),
+                &format!("{} messages were not handled in time", drained.abandoned),
             );
         }
-        output::say_good(&format!("{done}:"), &format!("{guest} on {host}"));
+        output::success(&format!("{done}:"), &format!("{guest} on {host}"));
     }
-    let is_clean = ended.abandoned == 0 && ended.problems.is_empty();
+    let is_clean = drained.abandoned == 0 && drained.problems.is_empty();
     Ok(if is_clean { Exit::Done } else { Exit::Failed })
 }
 
-/// The settings, as text. The host reads them, for they are about its files.
-fn read(file: &Path) -> anyhow::Result<String> {
+/// The settings, as text. They are parsed by the host, as they are about its files.
+fn read_settings(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin()
             .lock()
-            .take(MAX_BYTES + 1)
+            .take(MAX_SETTINGS_BYTES + 1)
             .read_to_string(&mut text)
     } else {
-        std::fs::File::open(file)
-            .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|opened| {
+            opened
+                .take(MAX_SETTINGS_BYTES + 1)
+                .read_to_string(&mut text)
+        })
     };
     let bytes = read.with_context(|| format!("cannot read {}", file.display()))?;
     ensure!(
-        bytes as u64 <= MAX_BYTES,
-        "{} is larger than {MAX_BYTES} bytes",
+        bytes as u64 <= MAX_SETTINGS_BYTES,
+        "{} is larger than {MAX_SETTINGS_BYTES} bytes",
         file.display()
     );
     Ok(text)
-}
-
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    output::json(value).context("cannot print")
-}
-
-fn print_table<const N: usize>(
-    heads: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> anyhow::Result<()> {
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
-        .chain(rows)
-        .collect();
-    let widths: [usize; N] = std::array::from_fn(|at| {
-        rows.iter()
-            .map(|row| row[at].chars().count())
-            .max()
-            .unwrap_or_default()
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(text, "{}", line.trim_end())?;
-    }
-    output::text(&text).context("cannot print")
 }

@@ -1,9 +1,8 @@
-//! `wharf inspect`: a component, in words.
+//! `wharf inspect`: imports and exports of a component, and whether it is a guest.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::Context as _;
 use wharf::Inspection;
 
 use super::args::InspectArgs;
@@ -14,8 +13,9 @@ const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// What an interface is for, and what a guest's settings say about it. The first that a name begins with.
-const WORDS: [(&str, &str); 18] = [
+/// Interfaces by the beginning of their name, each with its purpose and the setting that it needs. The first match
+/// counts.
+const INTERFACES: [(&str, &str); 18] = [
     (
         "wharf:nats/pubsub",
         "publishes, requests, subscribes; granted by `publish`, `request`, `may_subscribe`",
@@ -32,7 +32,7 @@ const WORDS: [(&str, &str); 18] = [
     ("wharf:nats/handler", "handles messages"),
     (
         "wharf:nats/lifecycle",
-        "is told when it goes into and out of service",
+        "is called when it goes into and out of service",
     ),
     ("wasi:config/", "reads its settings; set by `config`"),
     (
@@ -41,7 +41,7 @@ const WORDS: [(&str, &str); 18] = [
     ),
     ("wasi:cli/stdin", "there, and empty"),
     ("wasi:cli/std", "its output becomes log lines"),
-    ("wasi:cli/", "a program's surroundings"),
+    ("wasi:cli/", "a program's arguments, exit and terminal"),
     (
         "wasi:filesystem/",
         "files, in the directories granted by `dirs`",
@@ -54,19 +54,19 @@ const WORDS: [(&str, &str); 18] = [
     ("", ""),
 ];
 
-/// Inspects.
+/// Inspects a component, and prints the result.
 pub(super) fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let inspection = wharf::inspect(&args.component, None).map_err(anyhow::Error::from)?;
     if args.json {
-        output::json(&inspection).context("cannot print")?;
+        output::json(&inspection)?;
     } else {
         let file = args.component.display().to_string();
-        output::text(&in_words(&file, &inspection)).context("cannot print")?;
+        output::text(&render(&file, &inspection))?;
     }
     Ok(Exit::Done)
 }
 
-fn in_words(file: &str, inspection: &Inspection) -> String {
+fn render(file: &str, inspection: &Inspection) -> String {
     let mut text = format!(
         "{TITLE}{file}{TITLE:#}: a component of {}\n",
         size(inspection.size_bytes)
@@ -81,8 +81,8 @@ fn in_words(file: &str, inspection: &Inspection) -> String {
     let width = width.unwrap_or_default();
     section(&mut text, "imports");
     for import in &inspection.imports {
-        let words = if import.offered {
-            words(&import.name)
+        let purpose = if import.offered {
+            describe(&import.name)
         } else {
             "not offered by this host"
         };
@@ -91,12 +91,12 @@ fn in_words(file: &str, inspection: &Inspection) -> String {
             &import.name,
             width,
             if import.offered { GOOD } else { BAD },
-            words,
+            purpose,
         );
     }
     section(&mut text, "exports");
     for export in &inspection.exports {
-        line(&mut text, export, width, GOOD, words(export));
+        line(&mut text, export, width, GOOD, describe(export));
     }
     text.push('\n');
     verdict(&mut text, inspection);
@@ -107,16 +107,16 @@ fn section(text: &mut String, title: &str) {
     let _ = writeln!(text, "\n{TITLE}{title}{TITLE:#}");
 }
 
-fn line(text: &mut String, name: &str, width: usize, style: Style, words: &str) {
-    let line = format!("  {style}{name:width$}{style:#}  {words}");
+fn line(text: &mut String, name: &str, width: usize, style: Style, purpose: &str) {
+    let line = format!("  {style}{name:width$}{style:#}  {purpose}");
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-fn words(name: &str) -> &'static str {
-    WORDS
+fn describe(name: &str) -> &'static str {
+    INTERFACES
         .iter()
         .find(|(start, _)| name.starts_with(start))
-        .map_or("", |(_, words)| words)
+        .map_or("", |(_, purpose)| purpose)
 }
 
 fn verdict(text: &mut String, inspection: &Inspection) {

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{Args, Command, LogFormat};
 use super::exit::Failure;
 
+/// The environment variable with the filter of log lines.
 const VARIABLE: &str = "WHARF_LOG";
 
 /// Begins to write log lines.
@@ -17,7 +18,7 @@ pub(super) fn start(args: &Args) -> Result<(), Failure> {
     match args.log_format {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Text => {
-            // As all other output does: NO_COLOR and CLICOLOR_FORCE are heard.
+            // As for all other output: NO_COLOR and CLICOLOR_FORCE count.
             let colours =
                 anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
             logs.with_target(false)
@@ -36,7 +37,7 @@ fn filter(args: &Args) -> Result<EnvFilter, Failure> {
         return EnvFilter::try_new(directives)
             .map_err(|error| Failure::usage(format!("{VARIABLE}: {error}")));
     }
-    // Only a running host has a story to tell; the other commands say what they have to say themselves.
+    // Only a running host logs its normal work; the other commands print their results.
     let directives = match (args.verbose, &args.command) {
         (0, Command::Run(_)) => "warn,wharf=info",
         (0, _) => "warn",

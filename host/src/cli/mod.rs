@@ -1,9 +1,11 @@
-//! The command: arguments, output, exit codes, signals. All else is the library's.
+//! The command: arguments, output, exit codes, signals. The library does all else.
 
 mod args;
 mod check;
+mod errand;
 mod exit;
 mod guests;
+mod host_client;
 mod hosts;
 mod inspect;
 mod logs;
@@ -12,6 +14,7 @@ mod push;
 mod reload;
 mod run;
 mod send;
+mod service_error;
 mod sources;
 mod watch;
 
@@ -26,24 +29,24 @@ use exit::{Exit, Failure};
 pub(crate) fn main() -> ExitCode {
     // Clap prints its own errors, and ends with the code for wrong usage.
     let args = Args::parse();
-    let exit = match logs::start(&args).and_then(|()| carry_out(args)) {
+    let exit = match logs::start(&args).and_then(|()| execute(args)) {
         Ok(exit) => exit,
         Err(failure) => {
-            output::error(&failure);
+            output::report(&failure);
             failure.exit()
         }
     };
     exit.into()
 }
 
-fn carry_out(args: Args) -> Result<Exit, Failure> {
+fn execute(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Run(command) => run::run(command, args.log_format),
         Command::Check(command) => check::check(&command),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Send(command) => send::send(&command),
         Command::Push(command) => push::push(&command),
-        Command::Hosts(command) => guests::hosts(&command),
+        Command::Hosts(command) => hosts::hosts(&command),
         Command::Guests(command) => guests::guests(&command),
     }
 }

@@ -1,8 +1,9 @@
-//! The one place that prints: data to stdout, talk to stderr. Colours only on a terminal.
+//! The one place that prints: data to stdout, messages for people to stderr. Colours only on a terminal.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::args::LogFormat;
@@ -11,50 +12,50 @@ use super::exit::Failure;
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// Says something to a person.
-pub(super) fn say(line: &str) {
-    // Where nobody listens any more there is nobody to tell.
+/// Prints a line for people.
+pub(super) fn status(line: &str) {
+    // A closed stderr is no reason to fail, and there is nowhere else to report it.
     drop(writeln!(anstream::stderr().lock(), "{line}"));
 }
 
-/// Says what went well.
-pub(super) fn say_good(word: &str, rest: &str) {
-    say(&format!("{GOOD}{word}{GOOD:#} {rest}"));
+/// Prints a success, its first word in colour.
+pub(super) fn success(word: &str, rest: &str) {
+    status(&format!("{GOOD}{word}{GOOD:#} {rest}"));
 }
 
-/// Says what is wrong.
-pub(super) fn say_bad(word: &str, rest: &str) {
-    say(&format!("{BAD}{word}{BAD:#} {rest}"));
+/// Prints a problem, its first word in colour.
+pub(super) fn problem(word: &str, rest: &str) {
+    status(&format!("{BAD}{word}{BAD:#} {rest}"));
 }
 
-/// Says why the command failed, with every cause.
-pub(super) fn error(failure: &Failure) {
+/// Prints why the command failed, with every cause.
+pub(super) fn report(failure: &Failure) {
     match failure {
         Failure::Config(errors) => errors
             .0
             .iter()
-            .for_each(|problem| say_bad("error:", &problem.to_string())),
-        Failure::Usage(error) | Failure::Runtime(error) => say_bad("error:", &format!("{error:#}")),
+            .for_each(|one| problem("error:", &one.to_string())),
+        Failure::Usage(error) | Failure::Runtime(error) => problem("error:", &format!("{error:#}")),
     }
 }
 
-/// How a running host speaks: to people, or in log lines where a machine reads stderr.
+/// The output of a running host: lines for people, or log lines where a machine reads stderr.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Voice(pub(super) LogFormat);
+pub(super) struct Console(pub(super) LogFormat);
 
-impl Voice {
-    /// Says something.
-    pub(super) fn say(self, line: &str) {
+impl Console {
+    /// Prints a line.
+    pub(super) fn status(self, line: &str) {
         match self.0 {
-            LogFormat::Text => say(line),
+            LogFormat::Text => status(line),
             LogFormat::Json => tracing::info!("{line}"),
         }
     }
 
-    /// Says why something failed, with every cause.
-    pub(super) fn error(self, failure: &Failure) {
+    /// Prints why something failed, with every cause.
+    pub(super) fn report(self, failure: &Failure) {
         match (self.0, failure) {
-            (LogFormat::Text, _) => error(failure),
+            (LogFormat::Text, _) => report(failure),
             (LogFormat::Json, Failure::Config(errors)) => {
                 errors
                     .0
@@ -72,28 +73,82 @@ impl Voice {
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn data(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
+pub(super) fn data(bytes: &[u8]) -> anyhow::Result<()> {
+    print(&mut io::stdout().lock(), bytes)
 }
 
 /// Prints text, in colours where it has some and stdout is a terminal.
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn text(text: &str) -> io::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
+    print(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
 /// Prints JSON, on one line.
 ///
 /// # Errors
 /// If stdout cannot be written to.
-pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value).context("cannot print")?;
     line.push(b'\n');
     data(&line)
+}
+
+/// Prints a table: columns as wide as their widest cell, two spaces between them.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub(super) fn table<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> anyhow::Result<()> {
+    text(&render_table(heads, rows))
+}
+
+fn render_table<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    });
+    let mut table = String::new();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+fn print(to: &mut impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    to.write_all(bytes)
+        .and_then(|()| to.flush())
+        .context("cannot print")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {
+        let rows = [["prod-1", "é", ""], ["b", "orders", "x"]];
+        let table = render_table(
+            ["HOST", "GUEST", "ID"],
+            rows.into_iter().map(|row| row.map(str::to_owned)),
+        );
+        assert_eq!(table, "HOST    GUEST   ID\nprod-1  é\nb       orders  x\n");
+    }
 }

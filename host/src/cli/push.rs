@@ -1,4 +1,4 @@
-//! `wharf push`: a component into an object store, from where hosts take it.
+//! `wharf push`: a component into an object store, from which hosts load it.
 
 use std::io;
 use std::path::Path;
@@ -15,35 +15,25 @@ use wharf::Connector;
 
 use super::args::PushArgs;
 use super::exit::{Exit, Failure};
-use super::{output, sources};
+use super::{errand, output};
 
-/// In how many bytes an object is cut, unless the server takes only smaller messages.
-const PIECE: usize = 128 * 1024;
+/// Bytes of an object's chunks, unless the server takes only smaller messages.
+const CHUNK_BYTES: usize = 128 * 1024;
 
-/// Pushes.
+/// Checks a component and uploads it.
 pub(super) fn push(args: &PushArgs) -> Result<Exit, Failure> {
     check(&args.component)?;
     let bytes = std::fs::read(&args.component)
         .with_context(|| format!("cannot read {}", args.component.display()))?;
-    let settings = sources::client(&args.sources, Duration::MAX)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    Ok(runtime.block_on(async {
-        let connector = sources::connect(settings).await?;
-        let pushed = upload(&connector, args, &bytes).await;
-        let drained = connector
-            .drain()
-            .await
-            .context("cannot end the connection in order");
-        let pushed = pushed.with_context(|| format!("cannot push to {}", target(args)))?;
-        drained?;
-        tell(args, &pushed)
-    })?)
+    let settings = errand::settings(&args.sources, Duration::MAX)?;
+    let pushed = errand::run(settings, async |connector| {
+        let pushed = upload(connector, args, &bytes).await;
+        Ok(pushed.with_context(|| format!("cannot push to {}", target(args)))?)
+    })?;
+    Ok(report(args, &pushed)?)
 }
 
-/// What is no guest would be refused by every host that follows the object.
+/// Refuses a component that is no guest: every host that follows the object would refuse it, too.
 fn check(component: &Path) -> Result<(), Failure> {
     let inspection =
         wharf::inspect(component, None).map_err(|error| Failure::Usage(error.into()))?;
@@ -69,13 +59,17 @@ async fn upload(
 ) -> anyhow::Result<ObjectInfo> {
     let (bucket, name) = &args.object;
     let store = open(&connector.jetstream(), bucket).await?;
-    let most = connector.client().server_info().max_payload;
+    let max = connector.client().server_info().max_payload;
     let object = ObjectMetadata {
         name: name.clone(),
-        chunk_size: Some(if most == 0 { PIECE } else { PIECE.min(most) }),
+        chunk_size: Some(if max == 0 {
+            CHUNK_BYTES
+        } else {
+            CHUNK_BYTES.min(max)
+        }),
         ..ObjectMetadata::default()
     };
-    let mut reader = Shown {
+    let mut reader = ProgressReader {
         left: bytes,
         bar: bar(bytes.len())?,
     };
@@ -84,26 +78,26 @@ async fn upload(
     pushed.map_err(|error| anyhow!("{error}; the object is as it was before"))
 }
 
-/// Opens the object store, and makes it where there is none.
+/// Opens the object store, and creates it if there is none.
 async fn open(jetstream: &jetstream::Context, bucket: &str) -> anyhow::Result<ObjectStore> {
     if let Ok(store) = jetstream.get_object_store(bucket).await {
         return Ok(store);
     }
-    // Whatever kept it from being opened keeps it from being made, unless it was only not there.
+    // If it cannot be opened for another reason than that it is not there, creating it fails, too.
     let config = object_store::Config {
         bucket: bucket.to_owned(),
         ..object_store::Config::default()
     };
-    let made = jetstream.create_object_store(config).await;
-    let made = made.map_err(|error| {
-        let hint = "the server needs JetStream, and this user must be let at the stream";
+    let created = jetstream.create_object_store(config).await;
+    let created = created.map_err(|error| {
+        let hint = "the server needs JetStream, and this user must be allowed to use the stream";
         anyhow!("cannot open or create the object store {bucket:?}: {error}; {hint} OBJ_{bucket}")
     })?;
-    output::say(&format!("created the object store {bucket:?}"));
-    Ok(made)
+    output::status(&format!("created the object store {bucket:?}"));
+    Ok(created)
 }
 
-/// Draws only where stderr is a terminal.
+/// A progress bar, which is drawn only where stderr is a terminal.
 fn bar(bytes: usize) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template(
         "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}",
@@ -111,13 +105,15 @@ fn bar(bytes: usize) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(bytes as u64).with_style(style))
 }
 
-/// Bytes that move a bar as they are read.
-struct Shown<'a> {
+/// A reader that moves a progress bar as its bytes are read.
+struct ProgressReader<'a> {
+    /// The bytes that were not read yet.
     left: &'a [u8],
+    /// The bar, in bytes.
     bar: ProgressBar,
 }
 
-impl AsyncRead for Shown<'_> {
+impl AsyncRead for ProgressReader<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
@@ -130,14 +126,14 @@ impl AsyncRead for Shown<'_> {
     }
 }
 
-fn tell(args: &PushArgs, pushed: &ObjectInfo) -> anyhow::Result<Exit> {
+fn report(args: &PushArgs, pushed: &ObjectInfo) -> anyhow::Result<Exit> {
     let digest = pushed.digest.as_deref().unwrap_or_default();
     if args.json {
         let (object, bytes) = (target(args), pushed.size);
         output::json(&serde_json::json!({ "object": object, "bytes": bytes, "digest": digest }))?;
     } else {
         let size = bytesize::ByteSize(pushed.size as u64).display().iec();
-        output::say_good(
+        output::success(
             "pushed",
             &format!("{} ({size}) to {}", args.component.display(), target(args)),
         );

@@ -1,4 +1,4 @@
-//! What a live host is run from, and its coming to run something else.
+//! Reloading: a running host follows its settings and components.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use wharf::{Applied, ComponentChanges, Host};
 
 use super::args::RunArgs;
 use super::exit::Failure;
-use super::output::Voice;
-use super::watch::Files;
+use super::output::Console;
+use super::watch::FileWatcher;
 use super::{check, sources};
 
 const NOTHING_TO_RUN: &str =
@@ -23,14 +23,15 @@ const NOTHING_TO_RUN: &str =
 
 or name a component: wharf run hello.wasm --subscribe 'hello.*'";
 
-/// Where the settings of a host come from, each time that they are read.
-struct Origin {
+/// Sources of a host's settings, read at the start and at each reload.
+struct SettingsOrigin {
+    /// The arguments of `wharf run`.
     args: RunArgs,
-    /// The configuration file, unless one component is run without.
+    /// The configuration file; `None` where one component is run without.
     file: Option<PathBuf>,
 }
 
-impl Origin {
+impl SettingsOrigin {
     fn new(args: RunArgs) -> Result<Self, Failure> {
         let file = match args.component {
             Some(_) => None,
@@ -58,83 +59,91 @@ impl Origin {
         }
     }
 
-    /// The files that settings are read from.
+    /// The files that hold settings.
     fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.file.iter().chain(&self.args.sources.settings).cloned()
     }
 }
 
-/// Keeps a host up to what its files say: when a signal asks for it and, with `--watch`, when they change.
-pub(super) struct Live {
-    origin: Origin,
-    files: Option<Files>,
-    /// What the host was started with.
+/// Reloads a host's settings: on a signal and, with `--watch`, when files or pushed components change.
+pub(super) struct Reloader {
+    /// Sources of the settings.
+    origin: SettingsOrigin,
+    /// The files of the settings and the components, with `--watch`.
+    files: Option<FileWatcher>,
+    /// Settings at the host's start, to find changes that need a restart.
     started: Config,
-    voice: Voice,
+    /// The output.
+    console: Console,
 }
 
-impl Live {
+impl Reloader {
     /// Reads the settings for the first time.
-    pub(super) fn read(args: RunArgs, voice: Voice) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// If they cannot be used, there is nothing to run, or files cannot be followed.
+    pub(super) fn read(args: RunArgs, console: Console) -> Result<Self, Failure> {
         let watch = args.watch;
-        let origin = Origin::new(args)?;
+        let origin = SettingsOrigin::new(args)?;
         let files = match watch {
-            true => Some(Files::follow(origin.files()).context("cannot follow the files")?),
+            true => Some(FileWatcher::follow(origin.files()).context("cannot follow the files")?),
             false => None,
         };
         let (started, _) = origin.read()?;
-        let mut live = Self {
+        let mut reloader = Self {
             origin,
             files,
             started,
-            voice,
+            console,
         };
-        let config = live.started.clone();
-        live.follow_components(&config)
+        let config = reloader.started.clone();
+        reloader
+            .follow_components(&config)
             .context("cannot follow the components' files")?;
-        Ok(live)
+        Ok(reloader)
     }
 
-    /// What the host is to be started with.
+    /// The settings to start the host with.
     pub(super) fn config(&self) -> &Config {
         &self.started
     }
 
-    /// Changes what the host runs whenever there is a reason to. A change that is under way when this is dropped is
-    /// carried out or given up by the host.
-    pub(super) async fn keep(mut self, host: &Host, mut reload: Reload) -> Infallible {
+    /// Reloads whenever there is a reason to. Dropped during a change, it leaves the change to the host, which makes it
+    /// or gives it up.
+    pub(super) async fn run(mut self, host: &Host, mut signal: ReloadSignal) -> Infallible {
         let mut objects = self.files.as_ref().map(|_| host.component_changes());
         loop {
-            let why = tokio::select! {
-                () = reload.asked() => "SIGHUP".to_owned(),
+            let reason = tokio::select! {
+                () = signal.next() => "SIGHUP".to_owned(),
                 () = changed(self.files.as_mut()) => "files have changed".to_owned(),
                 guest = pushed(objects.as_mut()) => format!("guest {guest:?} has a new version"),
             };
-            self.voice
-                .say(&format!("{why}: reading the settings again"));
+            self.console
+                .status(&format!("{reason}: reading the settings again"));
             match self.apply(host).await {
-                Ok(applied) => self.tell(&applied),
+                Ok((applied, restart)) => self.report(&applied, &restart),
                 Err(failure) => {
-                    self.voice.error(&failure);
-                    self.voice.say("not reloaded: the guests stay as they are");
+                    self.console.report(&failure);
+                    self.console
+                        .status("not reloaded: the guests stay as they are");
                 }
             }
         }
     }
 
-    /// All or nothing.
+    /// Applies the settings as they are now, all or nothing. Returns the changes, and the sections that need a restart.
     async fn apply(&mut self, host: &Host) -> Result<(Applied, Vec<&'static str>), Failure> {
         if let Some(files) = &mut self.files {
             files.mark();
         }
         let (config, locations) = self.origin.read()?;
         if let Err(error) = self.follow_components(&config) {
-            self.voice
-                .say(&format!("some changes of files may be missed: {error}"));
+            self.console
+                .status(&format!("some changes of files may be missed: {error}"));
         }
         match host.apply(config.guests.clone()).await {
             Ok(applied) => Ok((applied, self.outside_guests(&config))),
-            Err(error) => Err(why(config, locations, error.into()).await),
+            Err(error) => Err(explain(config, locations, error.into()).await),
         }
     }
 
@@ -150,7 +159,7 @@ impl Live {
         files.set(self.origin.files().chain(components))
     }
 
-    /// What has changed since the start and is not a guest's.
+    /// Sections outside of guests that have changed since the start.
     fn outside_guests(&self, now: &Config) -> Vec<&'static str> {
         let then = &self.started;
         let changes = [
@@ -167,29 +176,31 @@ impl Live {
             .collect()
     }
 
-    fn tell(&self, (applied, restart): &(Applied, Vec<&'static str>)) {
+    fn report(&self, applied: &Applied, restart: &[&str]) {
         applied
             .problems
             .iter()
-            .for_each(|problem| self.voice.say(&format!("while reloading: {problem}")));
-        self.voice.say(&format!("reloaded: {}", in_words(applied)));
+            .for_each(|problem| self.console.status(&format!("while reloading: {problem}")));
+        self.console
+            .status(&format!("reloaded: {}", describe(applied)));
         if !restart.is_empty() {
-            let what = restart.join(", ");
-            self.voice.say(&format!(
-                "settings of {what} have changed since the start: restart to apply them"
+            let sections = restart.join(", ");
+            self.console.status(&format!(
+                "settings of {sections} have changed since the start: restart to apply them"
             ));
         }
     }
 }
 
-async fn changed(files: Option<&mut Files>) {
+/// Completes when followed files have changed; never without any.
+async fn changed(files: Option<&mut FileWatcher>) {
     match files {
         Some(files) => files.changed().await,
         None => std::future::pending().await,
     }
 }
 
-/// The name of a guest of which a new version was pushed.
+/// Completes when a new version of a guest was pushed, with the guest's name; never without `objects`.
 async fn pushed(objects: Option<&mut ComponentChanges>) -> String {
     let next = match objects {
         Some(objects) => objects.next().await,
@@ -201,45 +212,45 @@ async fn pushed(objects: Option<&mut ComponentChanges>) -> String {
     }
 }
 
-/// Why guests could not be applied. What is wrong with components is said in full, and where each is named, as
-/// `wharf check` says it.
-async fn why(config: Config, locations: Locations, error: anyhow::Error) -> Failure {
-    let checking = move || check::component_problems(&config, &locations);
-    let checked = tokio::task::spawn_blocking(checking).await;
+/// The failure to apply guests. Problems of components are reported as `wharf check` does, all of them and each where
+/// its component is named.
+async fn explain(config: Config, locations: Locations, error: anyhow::Error) -> Failure {
+    let component_problems = move || check::component_problems(&config, &locations);
+    let checked = tokio::task::spawn_blocking(component_problems).await;
     match checked {
         Ok(problems) if !problems.is_empty() => ConfigErrors(problems).into(),
         _ => Failure::Runtime(error),
     }
 }
 
-fn in_words(applied: &Applied) -> String {
+fn describe(applied: &Applied) -> String {
     let parts = [
         ("loaded", &applied.loaded),
         ("replaced", &applied.replaced),
         ("changed the canary of", &applied.canaries),
         ("unloaded", &applied.unloaded),
     ];
-    let said: Vec<String> = parts
+    let changes: Vec<String> = parts
         .into_iter()
         .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| format!("{what} {}", names.join(", ")))
+        .map(|(change, names)| format!("{change} {}", names.join(", ")))
         .collect();
-    if said.is_empty() {
+    if changes.is_empty() {
         "nothing has changed".to_owned()
     } else {
-        said.join("; ")
+        changes.join("; ")
     }
 }
 
-/// The signal that asks to read the settings again. One that comes while they are read is not forgotten.
-pub(super) struct Reload(Signal);
+/// SIGHUP, which asks for a reload. One that comes during a reload leads to another.
+pub(super) struct ReloadSignal(Signal);
 
-impl Reload {
+impl ReloadSignal {
     pub(super) fn listen() -> std::io::Result<Self> {
         signal(SignalKind::hangup()).map(Self)
     }
 
-    async fn asked(&mut self) {
+    async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             std::future::pending().await
         }

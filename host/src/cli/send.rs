@@ -1,4 +1,4 @@
-//! `wharf send`: a message, or a request and its reply.
+//! `wharf send`: publishes a message, or sends a request and prints the reply.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
@@ -14,57 +14,53 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf::Connector;
-use wharf::admin::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use wharf::config::parse_subject;
 
 use super::args::SendArgs;
 use super::exit::{Exit, Failure};
-use super::{output, sources};
+use super::service_error::service_error;
+use super::{errand, output};
 
-/// The most that any server can be told to take.
-const MOST_BYTES: u64 = 64 << 20;
+/// The largest `max_payload` that a server can be configured with.
+const MAX_PAYLOAD_BYTES: u64 = 64 << 20;
 
-/// Sends.
+/// Publishes a message, or sends a request and prints the reply.
 pub(super) fn send(args: &SendArgs) -> Result<Exit, Failure> {
     let subject = parse_subject(&args.subject).map_err(Failure::usage)?;
     let headers = headers(&args.headers)?;
-    let settings = sources::client(&args.sources, args.timeout)?;
+    let settings = errand::settings(&args.sources, args.timeout)?;
     let payload = payload(args.payload.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    let sending = Sending {
+    let message = OutgoingMessage {
         subject,
         headers,
         payload,
         timeout: args.timeout,
         json: args.json,
     };
-    Ok(runtime.block_on(async {
-        let connector = sources::connect(settings).await?;
-        let exit = if args.request {
-            sending.request(&connector).await
+    errand::run(settings, async |connector| {
+        Ok(if args.request {
+            message.request(connector).await?
         } else {
-            sending.publish(&connector).await
-        };
-        let drained = connector
-            .drain()
-            .await
-            .context("cannot end the connection in order");
-        exit.and_then(|exit| drained.map(|()| exit))
-    })?)
+            message.publish(connector).await?
+        })
+    })
 }
 
-struct Sending {
+/// A message to send, and how.
+struct OutgoingMessage {
+    /// The subject, without a prefix.
     subject: String,
+    /// The headers, `None` if there are none.
     headers: Option<HeaderMap>,
+    /// The payload.
     payload: Bytes,
+    /// Time that a reply may take.
     timeout: Duration,
+    /// Whether the result is printed as JSON.
     json: bool,
 }
 
-impl Sending {
+impl OutgoingMessage {
     async fn publish(self, connector: &Connector) -> anyhow::Result<Exit> {
         let bytes = self.payload.len();
         let subject = self.subject.as_str().into();
@@ -78,7 +74,7 @@ impl Sending {
             .publish_message(message)
             .await
             .context("cannot publish")?;
-        // A server says only by the way that it forbids a subject, and before it answers what is sent next.
+        // A forbidden subject is an error that belongs to no call. The server sends it before it answers the flush.
         connector
             .flush_published()
             .await
@@ -90,7 +86,7 @@ impl Sending {
         if self.json {
             output::json(&serde_json::json!({ "subject": self.subject, "bytes": bytes }))?;
         } else {
-            output::say(&format!("published {bytes} bytes on {}", self.subject));
+            output::status(&format!("published {bytes} bytes on {}", self.subject));
         }
         Ok(Exit::Done)
     }
@@ -121,38 +117,24 @@ impl Sending {
             },
         };
         print(&reply, self.json)?;
-        Ok(refusal(&reply).map_or(Exit::Done, |refusal| {
-            output::say_bad("error:", &refusal);
+        Ok(service_error(&reply).map_or(Exit::Done, |error| {
+            output::problem("error:", &format!("the service answered with {error}"));
             Exit::Failed
         }))
     }
 }
 
-/// What a service says instead of having done what it was asked for.
-fn refusal(reply: &Message) -> Option<String> {
-    let headers = reply.headers.as_ref()?;
-    let (error, code) = (headers.get(SERVICE_ERROR), headers.get(SERVICE_ERROR_CODE));
-    match (error, code) {
-        (None, None) => None,
-        (error, code) => {
-            let code = code.map_or(String::new(), |code| format!(" {code}"));
-            Some(format!(
-                "the service answered with error{code}: {}",
-                error.map_or("no reason given", |e| e.as_str())
-            ))
-        }
-    }
-}
-
 /// A reply, as JSON.
 #[derive(Serialize)]
-struct Reply {
+struct ReplyJson {
+    /// The subject that it came on.
     subject: String,
+    /// The values of each header.
     headers: BTreeMap<String, Vec<String>>,
     /// The payload if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    /// The payload if it is not.
+    /// The payload if it is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
@@ -173,7 +155,7 @@ fn print(reply: &Message, json: bool) -> anyhow::Result<()> {
     };
     let headers = reply.headers.iter().flat_map(HeaderMap::iter);
     let text = std::str::from_utf8(&reply.payload).ok();
-    output::json(&Reply {
+    output::json(&ReplyJson {
         subject: reply.subject.to_string(),
         headers: headers
             .map(|(name, all)| (name.to_string(), values(all)))
@@ -194,7 +176,7 @@ fn headers(given: &[(String, String)]) -> Result<Option<HeaderMap>, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let wrong =
-            |what: &str| Failure::usage(format!("--header: {what} of {name:?} is not allowed"));
+            |part: &str| Failure::usage(format!("--header: {part} of {name:?} is not allowed"));
         let header: HeaderName = name.parse().map_err(|_| wrong("the name"))?;
         let value: HeaderValue = value.parse().map_err(|_| wrong("the value"))?;
         headers.append(header, value);
@@ -209,10 +191,10 @@ fn payload(given: Option<&str>) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
-        .take(MOST_BYTES + 1)
+        .take(MAX_PAYLOAD_BYTES + 1)
         .read_to_end(&mut bytes)
         .context("cannot read stdin")?;
-    if bytes.len() as u64 > MOST_BYTES {
+    if bytes.len() as u64 > MAX_PAYLOAD_BYTES {
         bail!("stdin holds more than 64 MiB, which no server takes as one message");
     }
     Ok(bytes.into())

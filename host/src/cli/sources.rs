@@ -1,13 +1,9 @@
-//! From arguments to settings.
+//! Settings from arguments, files and the environment.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::anyhow;
-use wharf::Connector;
 use wharf::config::{
-    ComponentSource, Config, ConnectionSettings, GuestSettings, Locations, Problem, Servers,
-    Sources, parse_servers,
+    ComponentSource, Config, GuestSettings, Locations, Problem, Servers, Sources, parse_servers,
 };
 
 use super::args::{GuestArgs, SourceArgs};
@@ -15,7 +11,7 @@ use super::exit::Failure;
 
 const DEFAULT_FILE: &str = "wharf.toml";
 
-/// The configuration file that is meant: the one named, or the default one where there is one.
+/// The configuration file: the one that the arguments name, or else the default one, if it exists.
 pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
     args.config.clone().or_else(|| {
         Path::new(DEFAULT_FILE)
@@ -24,7 +20,10 @@ pub(super) fn config_file(args: &SourceArgs) -> Option<PathBuf> {
     })
 }
 
-/// Reads the settings from this file and all else that the arguments name.
+/// Reads the settings from this file and the other sources that the arguments name.
+///
+/// # Errors
+/// If there is any problem: all of them.
 pub(super) fn load(
     config: Option<PathBuf>,
     args: &SourceArgs,
@@ -37,7 +36,10 @@ pub(super) fn load(
     }
 }
 
-/// Like [`load`], with what could be understood in spite of problems.
+/// Reads the settings as [`load`] does; a problem leaves out only what it is about.
+///
+/// # Errors
+/// If `--server` cannot be used.
 pub(super) fn read(
     config: Option<PathBuf>,
     args: &SourceArgs,
@@ -57,34 +59,7 @@ pub(super) fn read(
     Ok((config, locations, problems))
 }
 
-/// The settings of a connection that is used for one errand. Subjects are used as they are, so no prefix.
-pub(super) fn client(args: &SourceArgs, timeout: Duration) -> Result<ConnectionSettings, Failure> {
-    let (config, _) = load(config_file(args), args)?;
-    let own = own_server(&config);
-    let mut settings = config.nats;
-    if settings.servers == Servers::Own {
-        settings.servers = own.map_or_else(Servers::default, Servers::from);
-    }
-    settings.prefix.clear();
-    settings.connect_timeout = settings.connect_timeout.min(timeout);
-    Ok(settings)
-}
-
-/// Connects for one errand.
-pub(super) async fn connect(settings: ConnectionSettings) -> anyhow::Result<Connector> {
-    const HINT: &str = "start a host with `wharf run`, or name a server with --server";
-    Connector::connect(settings)
-        .await
-        .map_err(|error| anyhow!("{:#}; {HINT}", anyhow!(error)))
-}
-
-/// The server that a host has started here, while it runs.
-fn own_server(config: &Config) -> Option<String> {
-    let url = std::fs::read_to_string(config.host.data_dir().join("url")).ok()?;
-    Some(url.trim().to_owned()).filter(|url| !url.is_empty())
-}
-
-/// A guest of this component, and its name: the component's.
+/// The settings of a guest that runs this component, and its name, made from the component's file name.
 pub(super) fn guest(component: &ComponentSource, args: GuestArgs) -> (String, GuestSettings) {
     let mut settings = GuestSettings::new(component.clone());
     settings.subscribe = args.subscribe;

@@ -1,7 +1,7 @@
-//! Follows the files that a host is run from: says when they have changed and are quiet again.
+//! Changes of the files that a host is run from.
 //!
-//! Editors and builds replace files, deployments turn symbolic links: what is watched are the directories, and what counts
-//! is whether a file is another one than before.
+//! Editors and builds replace files, deployments change symbolic links. So directories are watched, and a file has
+//! changed if it is another one than before.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,26 +14,33 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// A file that has not changed for this long is written: builds write a component in several goes.
+/// Time without a change after which a file counts as written: builds write a component in several steps.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// What tells one content of a file from another without reading it: device, inode, size, and when it was changed.
+/// Data that differ between two contents of a file, without reading it: device, inode, size, time of the last change
+/// (seconds and nanoseconds).
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// A directory as it is now. One that was removed and made again has to be watched again.
-type Identity = (u64, u64);
+/// Device and inode of a directory. One that was removed and made again has others, and has to be watched again.
+type DirectoryId = (u64, u64);
 
-/// Files, and how they were when they were read last.
-pub(super) struct Files {
+/// Files that are followed for changes.
+pub(super) struct FileWatcher {
+    /// The watches on directories.
     watcher: RecommendedWatcher,
-    /// Something has happened in a directory. Holds one wake-up, however much happens.
+    /// Wakes [`changed`](Self::changed) when something happens in a directory. Holds one wake-up, however much happens.
     woken: Arc<Notify>,
+    /// The files by absolute path, each as it was when it was marked last; `None` where there was none.
     files: BTreeMap<PathBuf, Option<Stamp>>,
-    directories: BTreeMap<PathBuf, Identity>,
+    /// The directories that are watched.
+    directories: BTreeMap<PathBuf, DirectoryId>,
 }
 
-impl Files {
-    /// Begins to follow these.
+impl FileWatcher {
+    /// Begins to follow these files.
+    ///
+    /// # Errors
+    /// If the system cannot watch them.
     pub(super) fn follow(files: impl IntoIterator<Item = PathBuf>) -> notify::Result<Self> {
         let woken = Arc::new(Notify::new());
         let waking = Arc::clone(&woken);
@@ -51,7 +58,10 @@ impl Files {
         Ok(following)
     }
 
-    /// Follows these from now on, and no others. To be called before they are read: what changes later is noticed.
+    /// Follows these files from now on, and no others. To be called before they are read: later changes are noticed.
+    ///
+    /// # Errors
+    /// If the system cannot watch some of them; the others are followed.
     pub(super) fn set(&mut self, files: impl IntoIterator<Item = PathBuf>) -> notify::Result<()> {
         let absolute = |file: PathBuf| std::path::absolute(&file).unwrap_or(file);
         let mut before = std::mem::take(&mut self.files);
@@ -70,7 +80,7 @@ impl Files {
         watching
     }
 
-    /// Takes the files as they are now for known. To be called before they are read.
+    /// Marks the files as known as they are now. To be called before they are read.
     pub(super) fn mark(&mut self) {
         self.files
             .iter_mut()
@@ -144,9 +154,9 @@ fn stamp(file: &Path) -> Option<Stamp> {
     ))
 }
 
-/// The directories in which something happens when this path comes to lead to another file: the one that the file is in,
-/// or the nearest that there is, and those of the symbolic links on the way.
-fn directories(file: &Path) -> Vec<(PathBuf, Identity)> {
+/// The directories to watch for a change of the file at this path: the one that the file is in, or the nearest that
+/// exists, and those of the symbolic links on the way.
+fn directories(file: &Path) -> Vec<(PathBuf, DirectoryId)> {
     let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|data| data.is_symlink());
     let links = file
         .ancestors()
@@ -163,8 +173,8 @@ fn directories(file: &Path) -> Vec<(PathBuf, Identity)> {
     links.chain(target).chain(nearest).collect()
 }
 
-/// The directory under the one name that it has without links: watching it under two would watch it once.
-fn directory(path: &Path) -> io::Result<(PathBuf, Identity)> {
+/// The directory by its canonical path: a directory that is watched under two names is watched once.
+fn directory(path: &Path) -> io::Result<(PathBuf, DirectoryId)> {
     let path = path.canonicalize()?;
     let data = path.metadata()?;
     match data.is_dir() {

@@ -61,7 +61,7 @@ pub(super) fn filters(prefix: &str) -> Result<Vec<String>, Error> {
     Ok(filters)
 }
 
-/// Writes a text as [`write`] does, if a subject has room for it.
+/// Writes a text as [`write()`] does, if a subject has room for it.
 fn fits(text: &str, closed: bool) -> Result<String, Error> {
     // Escaping makes nothing shorter: what is too long already is not escaped, as it may be as long as a guest's memory.
     let takes = if text.len() > MAX_WIRE_BYTES {

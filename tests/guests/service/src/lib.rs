@@ -126,7 +126,7 @@ fn keep(key: &str, order: &Order) -> Result<Kept, CallError> {
     let unchanged = !bucket.modify(key, |_: Option<Order>| None::<Order>)?;
     // A bucket with a history takes no expiry.
     let brief = kv::default()?;
-    brief.set_for(key, order, Duration::from_secs(60))?;
+    brief.set_with_ttl(key, order, Duration::from_secs(60))?;
     let entry = brief.get_entry::<Order>(key)?;
     let expires = entry.is_some_and(|entry| entry.expires.is_some_and(|end| end > entry.created));
     brief.delete(key)?;
