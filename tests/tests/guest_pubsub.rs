@@ -311,7 +311,7 @@ async fn a_reply_does_not_go_where_the_server_takes_orders() -> Result<()> {
         .publish_with_reply("probe", "$KV.b.key", step.to_string().into())
         .await?;
     probe.ok(json!({ "do": "env", "name": "x" })).await?;
-    wharf_tests::probe::eventually("the refusal is counted", || {
+    wharf_tests::until("the refusal is counted", || {
         probe
             .host
             .stats("probe")
