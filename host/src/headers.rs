@@ -44,7 +44,9 @@ pub(crate) fn to_wire(
         append(&mut map, field, value);
     }
     if let Some(trace) = trace {
-        trace.add_to(&mut map);
+        for (name, value) in trace.fields() {
+            insert(&mut map, name, value);
+        }
     }
     Ok((!map.is_empty()).then_some(map))
 }
@@ -151,7 +153,7 @@ fn parse_value(value: &str) -> Result<HeaderValue, &'static str> {
     clippy::disallowed_methods,
     reason = "the one place: a parsed name and value do not panic and can travel"
 )]
-pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     headers.insert(name, value);
 }
 

@@ -6,8 +6,6 @@ use async_nats::HeaderMap;
 use async_nats::header::{HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-use crate::headers;
-
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
@@ -33,13 +31,12 @@ impl TraceHeaders {
         }
     }
 
-    /// Adds them to a message's headers, which have none of these names.
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        let parent = self.parent.clone();
-        headers::insert(headers, HeaderName::from_static(PARENT), parent);
-        if let Some(state) = self.state.clone() {
-            headers::insert(headers, HeaderName::from_static(STATE), state);
-        }
+    /// The header fields that go with a message, which must have none of these names.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let parent = (HeaderName::from_static(PARENT), self.parent.clone());
+        let state = self.state.clone();
+        let state = state.map(|state| (HeaderName::from_static(STATE), state));
+        std::iter::once(parent).chain(state)
     }
 }
 
@@ -106,6 +103,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers;
 
     const PARENT_TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -118,9 +116,8 @@ mod tests {
     }
 
     fn written(context: &SpanContext) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        TraceHeaders::new(context).add_to(&mut map);
-        map
+        let headers = headers::to_wire(Vec::new(), Some(&TraceHeaders::new(context)));
+        headers.expect("headers").expect("some")
     }
 
     #[test]
