@@ -7,6 +7,7 @@ pub mod raw;
 mod server;
 mod tls;
 mod wait;
+pub mod walls;
 pub mod wharf;
 
 pub use built::{component, program, target, workspace};
