@@ -290,7 +290,7 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
+async fn the_command_shows_promotes_and_aborts_a_canary() -> Result<()> {
     let server = TestServer::start("").await?;
     let host = host(&server, "here").await?;
     let client = server.client().await?;

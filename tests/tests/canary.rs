@@ -254,7 +254,7 @@ async fn a_canary_that_fails_too_often_is_rolled_back_under_load_and_no_message_
     // What was asked for has not changed: it is not tried again.
     assert_eq!(place.apply(&settings).await?, wharf::Applied::default());
     ensure!(place.info()?.canary.is_none());
-    // Another trial is.
+    // Another canary is.
     let mut again = settings;
     again.canary.as_mut().context("a canary")?.share = Ratio::new(1.0).context("a share")?;
     assert_eq!(place.apply(&again).await?.canaries, ["guest"]);
@@ -557,7 +557,7 @@ async fn only_what_is_asked_for_otherwise_changes() -> Result<()> {
         (vec![], vec!["guest".to_owned()])
     );
     assert_eq!(versions(&place)?, (4, Some(5)));
-    // The version on trial is asked for in service: it is promoted, not started anew.
+    // The canary is asked for in service: it is promoted, not started anew.
     let mut promoted = without_canary(&other);
     promoted.component = component("probe")?.into();
     assert_eq!(place.apply(&promoted).await?.replaced, ["guest"]);

@@ -243,7 +243,7 @@ async fn a_message_in_hand_and_those_behind_it_are_finished_and_answered() -> Re
     })
     .await?;
     let stopping = tokio::spawn(probe.host.shutdown());
-    // Once the host has unsubscribed, the message still in hand is told to go on.
+    // Once the host has unsubscribed, the message still in flight is told to go on.
     while probe.client.request("probe", "".into()).await.is_ok() {}
     probe
         .client

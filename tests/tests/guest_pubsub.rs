@@ -278,7 +278,7 @@ async fn the_reply_to_the_message_in_hand_needs_no_grant() -> Result<()> {
     let (first, second) = (next(&mut answers).await?, next(&mut answers).await?);
     assert_eq!(first.payload, "by hand");
     assert_eq!(second.payload, json!({ "ok": null }).to_string());
-    assert_eq!(probe.err(step).await?.0, "denied", "no longer in hand");
+    assert_eq!(probe.err(step).await?.0, "denied", "no longer in flight");
     Ok(())
 }
 

@@ -53,8 +53,7 @@ impl Watched {
     }
 
     async fn ends_well(self) -> String {
-        let said = self.host.stop().await.unwrap().well().unwrap();
-        said
+        self.host.stop().await.unwrap().well().unwrap()
     }
 }
 
