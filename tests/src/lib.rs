@@ -1,18 +1,116 @@
-//! What the end-to-end tests share: real nats-servers, the ways to authenticate with them, and waiting for events.
+//! End-to-end tests of the host, against real nats-servers and with real guests, and what they share: servers, the ways to
+//! authenticate with them, the command as a child process, and waiting for events.
+//!
+//! Where something is proved, in `tests/`:
+//!
+//! | file | what holds |
+//! |---|---|
+//! | `admin.rs`                     | hosts are seen and changed from outside: as micro services, and by the command |
+//! | `architecture.rs`              | the walls between the host's modules stand, and ARCHITECTURE.md is true of them |
+//! | `canary.rs`                    | a canary gets its share of messages; it is promoted, aborted or rolled back, and no message is lost |
+//! | `changes.rs`                   | guests are loaded, replaced and unloaded while the host runs, and no message is lost |
+//! | `cli/command.rs`               | (no tests: the command in a directory of its own) |
+//! | `cli/main.rs`                  | (no tests: the command, as people and scripts use it) |
+//! | `cli/offline.rs`               | `wharf check`, `inspect` and help need no server and say what is wrong |
+//! | `cli/push.rs`                  | `wharf push` stores a component, and hosts that follow it run it |
+//! | `cli/run.rs`                   | `wharf run` starts, is ready, drains at a signal, and ends with the right exit code |
+//! | `cli/send.rs`                  | `wharf send` publishes and requests as it is told |
+//! | `cli/watch.rs`                 | `wharf run --watch` and SIGHUP: a live host comes to run what its files say |
+//! | `config.rs`                    | settings as they are written become settings as they are meant; each mistake is named with its place |
+//! | `connection/another_client.rs` | a client that panics is followed by another, which goes on for it |
+//! | `connection/auth.rs`           | every way to authenticate works, and its refusal is told |
+//! | `connection/drain.rs`          | a connection stops without losing a message |
+//! | `connection/jetstream.rs`      | a stream's acknowledgement is waited for, and its refusal told |
+//! | `connection/main.rs`           | (no tests: the connection, through the connector for Rust callers) |
+//! | `connection/malformed.rs`      | whoever sends what no client can read interrupts the connection, and no more |
+//! | `connection/own_server.rs`     | the nats-server of our own starts, keeps its data, and ends with its host |
+//! | `connection/pubsub.rs`         | publish, subscribe and request do what they promise to Rust callers |
+//! | `connection/recovery.rs`       | the connection outlives servers that go away and come back, and ends when it should |
+//! | `connection/tls.rs`            | both sides of TLS prove who they are |
+//! | `drain.rs`                     | what has arrived is handled before a host stops, what was published arrives, and the rest is reported |
+//! | `guest_connection.rs`          | guests outlive breaks of the connection, and hosts share the work |
+//! | `guest_errors.rs`              | a guest is told what the server refuses or lacks, and lives on |
+//! | `guest_keyvalue.rs`            | every function of `wharf:nats/keyvalue`, its success and its errors, from a real guest |
+//! | `guest_limits.rs`              | what a guest uses up is bounded, and trying more costs it an instance, not the host |
+//! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |
+//! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
+//! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
+//! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
+//! | `keyvalue/buckets.rs`          | buckets are created, changed and deleted as the settings say |
+//! | `keyvalue/cluster.rs`          | a bucket of three servers outlives one of them |
+//! | `keyvalue/errors.rs`           | what buckets refuse is refused, and says so |
+//! | `keyvalue/interop.rs`          | buckets are shared with other clients |
+//! | `keyvalue/listing.rs`          | all keys are listed and counted |
+//! | `keyvalue/main.rs`             | (no tests: key/value, for Rust callers) |
+//! | `keyvalue/ttl.rs`              | values expire when they should, whoever writes them |
+//! | `keyvalue/values.rs`           | every function on values, as one caller sees it |
+//! | `keyvalue/writers.rs`          | of several writers at once each succeeds or is told |
+//! | `malformed.rs`                 | a message that no client can read harms nobody but its receiver, with guests on the host |
+//! | `objects.rs`                   | components come from object stores and are followed there, for programs that embed the host |
+//! | `otlp.rs`                      | a collector receives traces as they happened |
+//! | `quakes.rs`                    | every example does the same job, whatever it is written in |
+//! | `readme.rs`                    | the README's "Your first guest" works to the letter |
+//! | `sdk.rs`                       | the promises of the SDK for Rust hold on a real host, in JSON and in MessagePack |
+//!
+//! What needs no server is tested beside the code.
 
+mod built;
 mod jwt;
 pub mod probe;
 pub mod raw;
 mod server;
 mod tls;
 mod wait;
+pub mod walls;
+pub mod wharf;
 
+pub use built::{component, program, target, workspace};
 pub use jwt::{JwtUser, Operator};
 pub use server::{TestServer, nats_server};
 pub use tls::{Authority, Identity};
 pub use wait::{PATIENCE, soon, until};
+pub use wharf::{Ended, Wharf};
 
 /// The README's example of a program that embeds the host compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use anyhow::Result;
+
+    use super::*;
+
+    /// The files of tests in a folder, and in those in it.
+    fn files(folder: &Path, below: &str) -> Result<BTreeSet<String>> {
+        let mut files = BTreeSet::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = format!("{below}{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                files.extend(self::files(&entry.path(), &format!("{name}/"))?);
+            } else {
+                files.insert(name);
+            }
+        }
+        Ok(files)
+    }
+
+    #[test]
+    fn the_table_above_has_every_file_of_tests_and_no_other() -> Result<()> {
+        let rows = include_str!("lib.rs").lines();
+        let rows = rows.filter_map(|line| line.strip_prefix("//! | `")?.split_once('`'));
+        let listed: Vec<&str> = rows.map(|(file, _)| file).collect();
+        let sorted: BTreeSet<String> = listed.iter().map(|&file| file.to_owned()).collect();
+        assert_eq!(sorted, files(&workspace().join("tests/tests"), "")?);
+        assert!(
+            listed.is_sorted() && listed.len() == sorted.len(),
+            "in order, each once"
+        );
+        Ok(())
+    }
+}

@@ -1,7 +1,5 @@
 //! A host with guests that do what the messages say.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,42 +8,12 @@ use tempfile::TempDir;
 use wharf::Host;
 use wharf::config::{Config, ConnectionSettings, GuestSettings, HostSettings};
 
-use crate::TestServer;
-
-/// How long a test waits for what should happen at once.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The component of a guest of `tests/guests` or `examples`, as `cargo xtask guests` builds it.
-///
-/// # Errors
-/// When it has not been built.
-pub fn component(name: &str) -> Result<PathBuf> {
-    let target = std::env::current_exe()?
-        .ancestors()
-        .nth(3)
-        .context("tests run in target/debug/deps")?
-        .to_owned();
-    let found = target
-        .join("wasm32-wasip2/guest")
-        .join(format!("{}.wasm", name.replace('-', "_")));
-    ensure!(
-        found.exists(),
-        "{} is missing: run `cargo xtask guests`",
-        found.display()
-    );
-    Ok(found)
-}
+use crate::{TestServer, component, soon, target};
 
 /// Settings that connect to this server, and share what has been compiled with the other tests.
 #[must_use]
 pub fn config(server: &TestServer) -> Config {
-    static CACHE: OnceLock<PathBuf> = OnceLock::new();
-    let cache = CACHE.get_or_init(|| {
-        let target = std::env::current_exe()
-            .ok()
-            .and_then(|exe| exe.ancestors().nth(3).map(PathBuf::from));
-        target.unwrap_or_default().join("test-cache")
-    });
+    let cache = target().map(|target| target.join("test-cache")).ok();
     let nats = ConnectionSettings {
         servers: server.url().into(),
         reconnect_wait: Duration::from_millis(50),
@@ -53,7 +21,7 @@ pub fn config(server: &TestServer) -> Config {
         ..ConnectionSettings::default()
     };
     let host = HostSettings {
-        cache: Some(cache.clone()),
+        cache,
         // Where tests wait for answers that they do not ask for by a request.
         replies: ["_INBOX.>", "answers", "replies"].map(str::to_owned).into(),
         ..HostSettings::default()
@@ -118,7 +86,7 @@ impl Probe {
     /// When there is none.
     pub async fn send(&self, subject: &'static str, step: &Value) -> Result<async_nats::Message> {
         let request = self.client.request(subject, step.to_string().into());
-        Ok(tokio::time::timeout(PATIENCE, request).await??)
+        Ok(soon("the guest answers", request).await??)
     }
 
     /// Has the guest do something that must succeed, and returns what it got.
@@ -180,20 +148,4 @@ pub fn service_error(reply: &async_nats::Message) -> Result<(String, String)> {
         header("Nats-Service-Error-Code")?,
         header("Nats-Service-Error")?,
     ))
-}
-
-/// Waits until a condition holds.
-///
-/// # Errors
-/// When it does not hold in time.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds() {
-        ensure!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not come true"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long anything may take that must happen. Only a test that fails takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that must happen, compiling a component in a test build included. Only a test that fails
+/// takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for what must happen.
 ///

@@ -1,54 +1,23 @@
 //! Hosts, seen and changed from outside: as micro services, and by the command.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
 use wharf::Host;
 use wharf::config::{AdminSettings, Config, ConfigErrors, Sources, SubjectGrant};
-use wharf_tests::probe::{Probe, component, config, eventually, probe, service_error};
-use wharf_tests::{TestServer, soon};
-
-/// What the command printed and how it ended.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+use wharf_tests::probe::{Probe, config, probe, service_error};
+use wharf_tests::wharf::{Ended, command, run};
+use wharf_tests::{TestServer, component, soon, until};
 
 /// The command `wharf`, against this server.
-async fn wharf(server: &TestServer, arguments: &[&str]) -> Result<Said> {
-    let exe = std::env::current_exe()?;
-    let program = exe
-        .ancestors()
-        .nth(2)
-        .context("tests run in target/debug/deps")?
-        .join("wharf");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = soon(
-        "the command ends",
-        Command::new(program)
-            .args(arguments)
-            .args(["--server", &server.url()])
-            .current_dir(server.directory())
-            .stdin(Stdio::null())
-            .output(),
-    )
-    .await??;
-    let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
-    Ok(Said {
-        code: status.code(),
-        stdout,
-        stderr,
-    })
+async fn wharf(server: &TestServer, arguments: &[&str]) -> Result<Ended> {
+    let url = server.url();
+    let arguments = [arguments, &["--server", &url]].concat();
+    run(command(server.directory(), &arguments)?, b"").await
 }
 
 /// The same, where it must succeed and print JSON.
@@ -59,7 +28,7 @@ async fn wharf_json(server: &TestServer, arguments: &[&str]) -> Result<Value> {
         "{arguments:?} failed: {}",
         said.stderr
     );
-    Ok(serde_json::from_str(&said.stdout)?)
+    said.json()
 }
 
 fn named(server: &TestServer, name: &str) -> Config {
@@ -215,12 +184,7 @@ async fn an_order_that_no_header_can_quote_is_answered_and_so_is_the_next() -> R
 async fn the_command_lists_all_hosts() -> Result<()> {
     let server = TestServer::start("").await?;
     let none = wharf(&server, &["hosts"]).await?;
-    assert_eq!(
-        (none.code, none.stdout.as_str()),
-        (Some(0), ""),
-        "{}",
-        none.stderr
-    );
+    assert_eq!((none.code, none.text()?), (Some(0), ""), "{}", none.stderr);
 
     let (one, two) = (host(&server, "one").await?, host(&server, "two").await?);
     let listed = wharf_json(&server, &["hosts"]).await?;
@@ -231,7 +195,8 @@ async fn the_command_lists_all_hosts() -> Result<()> {
         .filter_map(|host| host["host"].as_str())
         .collect();
     assert_eq!(names, ["one", "two"]);
-    let table = wharf(&server, &["hosts"]).await?.stdout;
+    let table = wharf(&server, &["hosts"]).await?;
+    let table = table.text()?;
     assert!(
         table.starts_with("HOST  VERSION  GUESTS  ADMIN  ID\none   0.1.0    0       yes    "),
         "{table}"
@@ -295,10 +260,12 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert_eq!(shown["publish"], json!(["out"]));
     assert_eq!(shown["stats"]["handled"], 2);
     assert!(shown.get("config").is_none(), "secrets stay where they are");
-    let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
+    let people = wharf(&server, &["guests", "show", "p"]).await?;
+    let people = people.text()?;
     assert!(people.contains("may publish on     out\n"), "{people}");
 
-    let table = wharf(&server, &["guests", "list"]).await?.stdout;
+    let table = wharf(&server, &["guests", "list"]).await?;
+    let table = table.text()?;
     assert!(table.contains("here  p      2"), "{table}");
     let unloaded = wharf(&server, &["guests", "unload", "p"]).await?;
     assert_eq!(unloaded.code, Some(0), "{}", unloaded.stderr);
@@ -333,7 +300,7 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
+async fn the_command_shows_promotes_and_aborts_a_canary() -> Result<()> {
     let server = TestServer::start("").await?;
     let host = host(&server, "here").await?;
     let client = server.client().await?;
@@ -366,9 +333,11 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
         (&json!(1.0), &json!(1)),
         "{listed}"
     );
-    let table = wharf(&server, &["guests", "list"]).await?.stdout;
+    let table = wharf(&server, &["guests", "list"]).await?;
+    let table = table.text()?;
     assert!(table.contains("here  p (canary, 100%)  2 "), "{table}");
-    let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
+    let people = wharf(&server, &["guests", "show", "p"]).await?;
+    let people = people.text()?;
     assert!(
         people.contains("with 100% of the messages: 1 handled, 0 failed"),
         "{people}"
@@ -413,7 +382,7 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
-    eventually("it is rolled back", || host.guests()[0].canary.is_none()).await?;
+    until("it is rolled back", || host.guests()[0].canary.is_none()).await?;
     let none = wharf(&server, &["guests", "promote", "p"]).await?;
     assert!(
         none.stderr
@@ -421,7 +390,8 @@ async fn the_command_shows_promotes_and_abandons_a_canary() -> Result<()> {
         "{}",
         none.stderr
     );
-    let people = wharf(&server, &["guests", "show", "p"]).await?.stdout;
+    let people = wharf(&server, &["guests", "show", "p"]).await?;
+    let people = people.text()?;
     assert!(
         people.contains("canary rolled back version 6, "),
         "{people}"
@@ -538,7 +508,7 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
             .await?;
     }
     client.flush().await?;
-    eventually("all instances loop", || {
+    until("all instances loop", || {
         host.guests().iter().any(|guest| guest.in_flight == 4)
     })
     .await?;
@@ -627,7 +597,7 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
         .publish_with_reply("probe", "wharf.admin.h.unload", say.into())
         .await?;
     client.flush().await?;
-    eventually("the reply is refused", || {
+    until("the reply is refused", || {
         host.stats("probe")
             .is_some_and(|stats| stats.replies_failed == 1)
     })

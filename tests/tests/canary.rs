@@ -14,8 +14,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use wharf::config::{CanarySettings, GuestSettings, Ratio};
 use wharf::{ChangeError, Host};
-use wharf_tests::probe::{component, config, eventually};
-use wharf_tests::{PATIENCE, TestServer, soon};
+use wharf_tests::probe::config;
+use wharf_tests::{PATIENCE, TestServer, component, soon, until};
 
 const SUBJECT: &str = "guest";
 
@@ -192,7 +192,7 @@ impl Load {
 async fn handled(place: &Place, more: u64) -> Result<()> {
     let count = || place.host.stats("guest").map_or(0, |stats| stats.handled);
     let before = count();
-    eventually("messages are handled", || count() >= before + more).await
+    until("messages are handled", || count() >= before + more).await
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_canary_that_fails_too_often_is_rolled_back_under_load_and_no_message_
     let settings = guest(0.25)?;
     let place = Place::start(settings.clone()).await?;
     let load = Load::start(&place, step(json!({ "do": "trap" })));
-    eventually("it is rolled back", || {
+    until("it is rolled back", || {
         place.host.guests()[0].canary.is_none()
     })
     .await?;
@@ -254,7 +254,7 @@ async fn a_canary_that_fails_too_often_is_rolled_back_under_load_and_no_message_
     // What was asked for has not changed: it is not tried again.
     assert_eq!(place.apply(&settings).await?, wharf::Applied::default());
     ensure!(place.info()?.canary.is_none());
-    // Another trial is.
+    // Another canary is.
     let mut again = settings;
     again.canary.as_mut().context("a canary")?.share = Ratio::new(1.0).context("a share")?;
     assert_eq!(place.apply(&again).await?.canaries, ["guest"]);
@@ -337,7 +337,7 @@ async fn a_canary_that_is_behind_takes_no_room_from_the_version_in_service() -> 
     for number in 1..=200 {
         place.client.publish(SUBJECT, spin.clone()).await?;
         place.client.flush().await?;
-        eventually("it has come where it belongs", || {
+        until("it has come where it belongs", || {
             let waits = canary().map_or(0, |canary| (canary.queued + canary.in_flight) as u64);
             place
                 .host
@@ -441,7 +441,7 @@ async fn a_canary_that_is_aborted_finishes_what_it_has_in_flight() -> Result<()>
         let (client, asks) = (place.client.clone(), payload.clone());
         let waiting = tokio::spawn(async move { client.request(SUBJECT, asks).await });
         let aborting = async {
-            eventually("one waits", || place.host.guests()[0].queued == 1).await?;
+            until("one waits", || place.host.guests()[0].queued == 1).await?;
             let aborting = place.host.abort_canary("guest");
             let go_on = async {
                 ensure!(
@@ -557,7 +557,7 @@ async fn only_what_is_asked_for_otherwise_changes() -> Result<()> {
         (vec![], vec!["guest".to_owned()])
     );
     assert_eq!(versions(&place)?, (4, Some(5)));
-    // The version on trial is asked for in service: it is promoted, not started anew.
+    // The canary is asked for in service: it is promoted, not started anew.
     let mut promoted = without_canary(&other);
     promoted.component = component("probe")?.into();
     assert_eq!(place.apply(&promoted).await?.replaced, ["guest"]);
@@ -595,7 +595,7 @@ async fn a_guest_with_a_canary_handles_all_that_had_arrived_when_it_goes() -> Re
                 .stats("guest")
                 .is_some_and(|stats| stats.received == 2000)
         };
-        eventually("all have arrived", received).await?;
+        until("all have arrived", received).await?;
         let report = if round % 4 < 2 {
             place.host.shutdown().await
         } else {
@@ -662,7 +662,7 @@ async fn a_stop_does_not_wait_for_a_canary_on_its_way_out_and_reports_what_it_ha
             .is_some(),
         "it fails"
     );
-    eventually("it is rolled back", || host.guests()[0].canary.is_none()).await?;
+    until("it is rolled back", || host.guests()[0].canary.is_none()).await?;
     let stopping = tokio::spawn(host.shutdown());
     // The guest is unsubscribed before the canary has ended.
     let unsubscribed = async { while client.request(SUBJECT, say("x")).await.is_ok() {} };
@@ -708,14 +708,14 @@ async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and
     client
         .request("first", step(json!({ "do": "trap" })))
         .await?;
-    eventually("the first is told and leaves", || {
+    until("the first is told and leaves", || {
         rolled_back(0) == (true, true)
     })
     .await?;
     client
         .request("second", step(json!({ "do": "trap" })))
         .await?;
-    eventually("the second is told", || rolled_back(1).0).await?;
+    until("the second is told", || rolled_back(1).0).await?;
     assert_eq!(
         host.stats("second")
             .context("it runs")?
@@ -725,7 +725,7 @@ async fn a_canary_that_fails_while_another_is_on_its_way_out_is_told_at_once_and
     client
         .publish(held.reply.context("a reply subject")?, "go on".into())
         .await?;
-    eventually("the second has left", || rolled_back(1).1).await?;
+    until("the second has left", || rolled_back(1).1).await?;
     assert_eq!(
         client.request("second", say("x")).await?.payload,
         say("x"),

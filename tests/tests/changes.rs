@@ -10,9 +10,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use wharf::config::{BucketAccess, GuestSettings, SubscriptionSettings};
 use wharf::{ChangeError, GuestError};
-use wharf_tests::probe::{Probe, eventually, probe};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use wharf_tests::probe::{Probe, probe};
+use wharf_tests::{PATIENCE, until};
 
 /// The probe, as this version of itself.
 fn version(number: u32) -> Result<GuestSettings> {
@@ -319,7 +318,7 @@ async fn a_guest_replaced_again_and_again_under_full_load_loses_nothing_and_repe
         let before = asked.load(Ordering::Relaxed);
         let report = probe.host.replace("probe", version(number)?).await?;
         ensure!(report.is_clean(), "{report:?}");
-        eventually("it is under load", || {
+        until("it is under load", || {
             asked.load(Ordering::Relaxed) > before + 100
         })
         .await?;
@@ -360,7 +359,7 @@ async fn a_guest_unloaded_under_load_handles_what_had_arrived() -> Result<()> {
             anyhow::Ok(())
         }
     });
-    eventually("it is under load", || {
+    until("it is under load", || {
         probe
             .host
             .stats("flooded")
@@ -407,7 +406,7 @@ async fn a_subscription_that_a_new_version_makes_at_once_stays() -> Result<()> {
         let asked = gate.next().await.context("the gate is closed")?;
         let subscribing = probe.client.request("probe", subscribes.clone());
         let replacing = async {
-            eventually("one waits", || probe.host.guests()[0].queued == 1).await?;
+            until("one waits", || probe.host.guests()[0].queued == 1).await?;
             anyhow::Ok(probe.host.replace("probe", settings.clone()).await?)
         };
         let go_on = async {

@@ -1,24 +1,21 @@
 //! Stopping: what has arrived is handled, what was published arrives, and the report says what did not.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
-use quakes_demo::Wharf;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wharf::Host;
-use wharf_tests::TestServer;
-use wharf_tests::probe::{Probe, component, config, eventually, probe};
+use wharf_tests::probe::{Probe, config, probe};
+use wharf_tests::wharf::{Wharf, command};
+use wharf_tests::{PATIENCE, TestServer, component, until};
 
 /// How many hosts are stopped under load, one after the other, as a library and as a process.
 const STOPS: usize = 20;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server whose system account tells what it has sent to whom.
 const WITNESS: &str = "
@@ -146,7 +143,7 @@ async fn a_host_stopped_under_full_load_loses_nothing() -> Result<()> {
         settings.limits.queue_bytes = 1 << 30;
         config.guests.insert("probe".to_owned(), settings);
         let host = Host::builder(config).start().await?;
-        eventually("it is under load", || {
+        until("it is under load", || {
             host.stats("probe").is_some_and(|stats| stats.handled > 500)
         })
         .await?;
@@ -171,7 +168,7 @@ async fn a_host_stopped_under_full_load_loses_nothing() -> Result<()> {
         handled += stats.handled;
     }
     // Each message that was handled is one publish of the guest: a second client has them all, and no more.
-    eventually("all publishes have arrived", || load.received() >= handled).await?;
+    until("all publishes have arrived", || load.received() >= handled).await?;
     assert_eq!(load.received(), handled);
     load.end().await
 }
@@ -190,32 +187,17 @@ async fn the_command_told_to_stop_under_full_load_loses_nothing_and_exits_with_0
     std::fs::write(&file, settings)?;
     for stop in 0..STOPS {
         let before = load.received();
-        let host = Wharf::start(&command()?, &file, PATIENCE).await?;
-        eventually("it is under load", || load.received() > before + 500).await?;
-        let (status, log) = host.stop(PATIENCE).await?;
-        ensure!(status.success(), "{status}: {log}");
+        let host = Wharf::start(command(directory.path(), &["run"])?).await?;
+        until("it is under load", || load.received() > before + 500).await?;
+        let log = host.stop().await?.well()?;
         let sent = load.sent_to(stop).await?;
-        eventually("all publishes have arrived", || {
+        until("all publishes have arrived", || {
             FENCES.contains(&(sent - (load.received() - before)))
         })
         .await
         .with_context(|| format!("sent {sent}, published {}: {log}", load.received() - before))?;
     }
     load.end().await
-}
-
-fn command() -> Result<PathBuf> {
-    let built = std::env::current_exe()?
-        .ancestors()
-        .nth(2)
-        .context("a target directory")?
-        .join("wharf");
-    ensure!(
-        built.exists(),
-        "{} is missing: run `cargo build --workspace`",
-        built.display()
-    );
-    Ok(built)
 }
 
 /// A guest that holds a message until it is told to go on.
@@ -253,7 +235,7 @@ async fn a_message_in_hand_and_those_behind_it_are_finished_and_answered() -> Re
             .publish_with_reply("probe", "answers", step.into())
             .await?;
     }
-    eventually("all have arrived", || {
+    until("all have arrived", || {
         probe
             .host
             .stats("probe")
@@ -261,7 +243,7 @@ async fn a_message_in_hand_and_those_behind_it_are_finished_and_answered() -> Re
     })
     .await?;
     let stopping = tokio::spawn(probe.host.shutdown());
-    // Once the host has unsubscribed, the message still in hand is told to go on.
+    // Once the host has unsubscribed, the message still in flight is told to go on.
     while probe.client.request("probe", "".into()).await.is_ok() {}
     probe
         .client
@@ -292,7 +274,7 @@ async fn what_is_not_finished_within_the_drain_timeout_is_abandoned_and_reported
             .publish("probe", json!({ "do": "silence" }).to_string().into())
             .await?;
     }
-    eventually("all have arrived", || {
+    until("all have arrived", || {
         probe
             .host
             .stats("probe")

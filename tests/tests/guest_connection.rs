@@ -7,10 +7,8 @@ use futures_util::StreamExt;
 use serde_json::json;
 use wharf::Host;
 use wharf::config::SubscriptionSettings;
-use wharf_tests::TestServer;
-use wharf_tests::probe::{Probe, config, eventually, probe};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use wharf_tests::probe::{Probe, config, probe};
+use wharf_tests::{PATIENCE, TestServer, until};
 
 #[tokio::test]
 async fn after_a_restart_of_the_server_every_guest_receives_again() -> Result<()> {
@@ -63,7 +61,7 @@ async fn while_there_is_no_server_a_guest_gets_errors_and_lives() -> Result<()> 
         .await?
         .context("the gate is closed")?;
     probe.server.stop().await?;
-    eventually("the guest has its error", || {
+    until("the guest has its error", || {
         probe
             .host
             .stats("probe")

@@ -116,7 +116,7 @@ async fn while_no_server_can_be_reached_calls_are_unavailable_or_time_out() -> R
             .stats("probe")
             .is_some_and(|stats| stats.handled == 2)
     };
-    wharf_tests::probe::eventually("the guest has an answer to each", handled).await?;
+    wharf_tests::until("the guest has an answer to each", handled).await?;
     probe.server.start_again().await?;
     let mut state = probe.host.connector().state();
     state

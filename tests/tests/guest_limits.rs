@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wharf::GuestStats;
 use wharf::config::{BucketAccess, Instances};
-use wharf_tests::probe::{Probe, eventually, service_error};
+use wharf_tests::probe::{Probe, service_error};
+use wharf_tests::until;
 
 fn stats(probe: &Probe) -> GuestStats {
     probe.host.stats("probe").unwrap_or_default()
@@ -90,7 +91,7 @@ async fn guests_that_spin_on_every_thread_hold_up_neither_others_nor_the_connect
             .publish("probe", json!({ "do": "spin" }).to_string().into())
             .await?;
     }
-    eventually("all of them have arrived", || stats(&probe).received == 32).await?;
+    until("all of them have arrived", || stats(&probe).received == 32).await?;
     assert_eq!(probe.describe("other").await?["subject"], "other");
     assert_eq!(stats(&probe).timed_out, 0, "they still spin");
     probe.host.connector().flush_published().await?;
@@ -120,7 +121,7 @@ async fn guests_that_spin_on_every_thread_hold_up_neither_timers_nor_answers_of_
         probe.client.publish("busy", spin.into()).await?;
     }
     let all_arrived = || busy().received == threads as u64;
-    eventually("all of them have arrived", all_arrived).await?;
+    until("all of them have arrived", all_arrived).await?;
     for steps in [naps, sets] {
         let begun = std::time::Instant::now();
         probe.ok(steps).await?;
@@ -200,7 +201,7 @@ async fn no_more_instances_run_at_once_than_were_granted() -> Result<()> {
             .context("the gate is closed")
     };
     let (first, second) = (next().await?, next().await?);
-    eventually("all six have arrived", || stats(&probe).received == 6).await?;
+    until("all six have arrived", || stats(&probe).received == 6).await?;
     for held in [first, second] {
         probe
             .client
@@ -216,7 +217,7 @@ async fn no_more_instances_run_at_once_than_were_granted() -> Result<()> {
             )
             .await?;
     }
-    eventually("all six are handled", || stats(&probe).handled == 6).await?;
+    until("all six are handled", || stats(&probe).handled == 6).await?;
     assert_eq!(stats(&probe).instances_made, 2);
     Ok(())
 }
@@ -250,15 +251,15 @@ async fn what_does_not_fit_into_the_queue_is_dropped_and_counted_for_that_guest(
             .publish("flood", json!({ "do": "silence" }).to_string().into())
             .await?;
     }
-    eventually("all have arrived", || stats(&probe).received == 101).await?;
+    until("all have arrived", || stats(&probe).received == 101).await?;
     assert_eq!(stats(&probe).dropped, 90);
     probe
         .client
         .publish(held.reply.context("a reply subject")?, "go on".into())
         .await?;
-    eventually("the rest is handled", || stats(&probe).handled == 11).await?;
+    until("the rest is handled", || stats(&probe).handled == 11).await?;
     let other = || probe.host.stats("other").unwrap_or_default();
-    eventually("the other guest handles all", || other().handled == 100).await?;
+    until("the other guest handles all", || other().handled == 100).await?;
     assert_eq!(other().dropped, 0);
     Ok(())
 }
@@ -332,7 +333,7 @@ async fn whoever_waits_for_a_reply_that_the_server_does_not_take_gets_an_error()
     .await?;
     let refused = failure(&probe, json!({ "do": "config", "key": "large" })).await?;
     assert_eq!(refused, ("500".into(), "the handler failed".into()));
-    eventually("the failed reply is counted", || {
+    until("the failed reply is counted", || {
         stats(&probe).replies_failed == 1
     })
     .await

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use wharf::config::{Config, GuestSettings, SubjectGrant, SubscriptionSettings};
 use wharf_tests::probe::Probe;
+use wharf_tests::until;
 
 /// May publish on and send requests to `out.>`, behind the prefix `test.`.
 fn granted(_: &mut Config, settings: &mut GuestSettings, _: &tempfile::TempDir) {
@@ -278,7 +279,7 @@ async fn a_reply_to_the_current_message_needs_no_grant() -> Result<()> {
     let (first, second) = (next(&mut answers).await?, next(&mut answers).await?);
     assert_eq!(first.payload, "by hand");
     assert_eq!(second.payload, json!({ "ok": null }).to_string());
-    assert_eq!(probe.err(step).await?.0, "denied", "it is another message");
+    assert_eq!(probe.err(step).await?.0, "denied", "no longer in flight");
     Ok(())
 }
 
@@ -306,7 +307,7 @@ async fn a_sender_cannot_have_the_host_publish_where_it_may_not_itself() -> Resu
         let stats = probe.host.stats("probe");
         stats.is_some_and(|stats| stats.replies_failed == 3 && stats.denied_publish == 1)
     };
-    wharf_tests::probe::eventually("the refusals are counted", refused).await?;
+    until("the refusals are counted", refused).await?;
     // A grant of the guest is enough. What was sent before it has been heard by then.
     ask("granted", &plant).await?;
     loop {
@@ -347,7 +348,7 @@ async fn a_reply_does_not_go_where_the_server_takes_orders() -> Result<()> {
         .publish_with_reply("probe", "$KV.b.key", step.to_string().into())
         .await?;
     probe.ok(json!({ "do": "env", "name": "x" })).await?;
-    wharf_tests::probe::eventually("the refusal is counted", || {
+    wharf_tests::until("the refusal is counted", || {
         probe
             .host
             .stats("probe")

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wharf::config::{Config, DirectoryAccess, DirectoryGrant, GuestSettings};
 use wharf::{Host, StartError};
-use wharf_tests::TestServer;
-use wharf_tests::probe::{Probe, component, config, probe};
+use wharf_tests::probe::{Probe, config, probe};
+use wharf_tests::{TestServer, component};
 
 #[tokio::test]
 async fn a_guest_reads_its_configuration_and_environment_and_no_other() -> Result<()> {

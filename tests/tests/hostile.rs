@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use wharf::config::{BucketAccess, GuestSettings};
-use wharf_tests::probe::{Probe, component, service_error};
+use wharf_tests::component;
+use wharf_tests::probe::{Probe, service_error};
 
 const MIB: usize = 1024 * 1024;
 

@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use wharf::config::GuestSettings;
 use wharf::{ChangeError, FetchError, GuestError, Host, LoadError};
-use wharf_tests::probe::{component, config};
+use wharf_tests::probe::config;
 use wharf_tests::raw::{LONE_CR, Raw};
-use wharf_tests::{TestServer, soon, until};
+use wharf_tests::{TestServer, component, soon, until};
 
 async fn store(server: &TestServer) -> Result<ObjectStore> {
     let jetstream = async_nats::jetstream::new(server.client().await?);

@@ -19,9 +19,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wharf::config::{Config, GuestSettings};
+use wharf_tests::PATIENCE;
 use wharf_tests::probe::Probe;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client's span, and the trace that it belongs to.
 const CLIENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -1,18 +1,15 @@
 //! Follows the README's "Your first guest" to the letter: what is between its two marks is all that a newcomer is told.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use tokio::process::Command;
+use wharf_tests::{Wharf, target, workspace};
 
 const README: &str = include_str!("../../README.md");
-const READY: Duration = Duration::from_secs(60);
 
 /// One block of code.
 struct Block<'a> {
@@ -20,13 +17,13 @@ struct Block<'a> {
     text: &'a str,
 }
 
-#[test]
-fn your_first_guest_works_as_the_readme_says() -> Result<()> {
+#[tokio::test]
+async fn your_first_guest_works_as_the_readme_says() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut newcomer = Newcomer::arrive(folder.path())?;
-    let followed = newcomer.follow(&blocks(README)?);
+    let followed = newcomer.follow(&blocks(README)?).await;
     // The last that the README says of it.
-    let stopped = newcomer.interrupt();
+    let stopped = newcomer.interrupt().await;
     followed?;
     stopped
 }
@@ -59,34 +56,29 @@ fn blocks(readme: &str) -> Result<Vec<Block<'_>>> {
 struct Newcomer {
     /// Where the shell is.
     folder: PathBuf,
-    host: Option<Host>,
-}
-
-/// `wharf run`, in a terminal of its own.
-struct Host {
-    child: Child,
-    log: JoinHandle<Vec<String>>,
+    /// `wharf run`, in a terminal of its own.
+    host: Option<Wharf>,
 }
 
 impl Newcomer {
     fn arrive(folder: &Path) -> Result<Self> {
-        std::os::unix::fs::symlink(root(), folder.join("wharf"))?;
+        std::os::unix::fs::symlink(workspace(), folder.join("wharf"))?;
         // The crates that the first build compiles are kept for the next run of this test.
-        fs::create_dir_all(target().join("readme"))?;
+        fs::create_dir_all(target()?.join("readme"))?;
         Ok(Self {
             folder: folder.to_owned(),
             host: None,
         })
     }
 
-    fn follow(&mut self, blocks: &[Block]) -> Result<()> {
+    async fn follow(&mut self, blocks: &[Block<'_>]) -> Result<()> {
         let mut said = String::new();
         for Block { language, text } in blocks {
             match *language {
-                "sh" if text.starts_with("wharf run") => self.run(text)?,
+                "sh" if text.starts_with("wharf run") => self.run(text).await?,
                 // Built already: the programs of this workspace are first on PATH.
                 "sh" if text.starts_with("cargo install") => {}
-                "sh" => said = self.shell(text)?,
+                "sh" => said = self.shell(text).await?,
                 // A reply ends without a new line where it is not read by people.
                 "text" => ensure!(
                     said.trim_end() == text.trim_end(),
@@ -100,11 +92,12 @@ impl Newcomer {
     }
 
     /// Does what a block says, and stays where it went. Returns what it said.
-    fn shell(&mut self, script: &str) -> Result<String> {
+    async fn shell(&mut self, script: &str) -> Result<String> {
         let output = self
-            .bash(&format!("{script}\nprintf '\\n%s' \"$PWD\""))
-            .stderr(Stdio::piped())
-            .output()?;
+            .bash(&format!("{script}\nprintf '\\n%s' \"$PWD\""))?
+            .kill_on_drop(true)
+            .output()
+            .await?;
         let stdout = String::from_utf8(output.stdout)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
@@ -126,96 +119,48 @@ impl Newcomer {
         ensure!(file.is_file(), "{comment:?} names no file that is there");
         fs::write(&file, text)?;
         // The versions that this workspace is tested with, and no need to ask a registry for them.
-        fs::copy(root().join("Cargo.lock"), self.folder.join("Cargo.lock"))?;
+        fs::copy(
+            workspace().join("Cargo.lock"),
+            self.folder.join("Cargo.lock"),
+        )?;
         let built = self.folder.join("target");
         if !built.exists() {
-            std::os::unix::fs::symlink(target().join("readme"), built)?;
+            std::os::unix::fs::symlink(target()?.join("readme"), built)?;
         }
         Ok(())
     }
 
     /// Starts the host and waits until it is ready.
-    fn run(&mut self, script: &str) -> Result<()> {
-        let mut child = self
-            .bash(&format!("exec {script}"))
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = child.stderr.take().context("no stderr")?;
-        let (ready, is_ready) = mpsc::channel();
-        let log = std::thread::spawn(move || {
-            let mut kept = Vec::new();
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if line.starts_with("ready") && ready.send(()).is_err() {
-                    kept.push("(it was ready too late)".to_owned());
-                }
-                kept.push(line);
-            }
-            kept
-        });
-        let waited = is_ready.recv_timeout(READY);
-        if waited.is_err() {
-            child.kill()?;
-            child.wait()?;
-            bail!("the host is not ready. It wrote:\n{}", joined(log)?);
-        }
-        self.host = Some(Host { child, log });
+    async fn run(&mut self, script: &str) -> Result<()> {
+        let command = self.bash(&format!("exec {script}"))?;
+        self.host = Some(Wharf::start(command).await?);
         Ok(())
     }
 
     /// Presses Ctrl-C where the host runs.
-    fn interrupt(&mut self) -> Result<()> {
-        let Some(Host { mut child, log }) = self.host.take() else {
-            bail!("the README starts no host")
-        };
-        let pid = Pid::from_raw(child.id().try_into()?).context("no process id")?;
-        kill_process(pid, Signal::INT)?;
-        let status = child.wait()?;
-        let log = joined(log)?;
-        ensure!(
-            status.success(),
-            "the host ended with {status}. It wrote:\n{log}"
-        );
+    async fn interrupt(&mut self) -> Result<()> {
+        let host = self.host.take().context("the README starts no host")?;
+        host.signal(Signal::INT)?;
+        host.ends().await?.well()?;
         Ok(())
     }
 
-    fn bash(&self, script: &str) -> Command {
+    fn bash(&self, script: &str) -> Result<Command> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = [target().join("debug")]
+        let paths = [target()?.join("debug")]
             .into_iter()
             .chain(std::env::split_paths(&path));
         let mut bash = Command::new("bash");
         bash.args(["-euc", script])
             .current_dir(&self.folder)
             .stdin(Stdio::null());
-        bash.env("PATH", std::env::join_paths(paths).expect("PATH is a path"));
+        bash.env("PATH", std::env::join_paths(paths)?);
         // What Cargo and xtask tell a test is not what a newcomer's shell has.
         let variables = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
         for name in variables.filter(|name| name.starts_with("NATS_") || name == "CARGO_TARGET_DIR")
         {
             bash.env_remove(name);
         }
-        bash
+        Ok(bash)
     }
-}
-
-fn joined(log: JoinHandle<Vec<String>>) -> Result<String> {
-    log.join()
-        .map(|lines| lines.join("\n"))
-        .map_err(|_| anyhow::anyhow!("the log could not be read"))
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is in the workspace")
-}
-
-/// This test's program is in `<target>/debug/deps`.
-fn target() -> PathBuf {
-    let program = std::env::current_exe().expect("the program knows where it is");
-    program
-        .ancestors()
-        .nth(3)
-        .expect("it is in a target directory")
-        .to_owned()
 }

@@ -11,8 +11,8 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use wharf::config::{BucketAccess, GuestSettings, Serializer};
 use wharf::{Host, StartError};
-use wharf_tests::probe::{component, config, service_error};
-use wharf_tests::{TestServer, soon};
+use wharf_tests::probe::{config, service_error};
+use wharf_tests::{TestServer, component, soon};
 
 /// A host with a guest that is written with the SDK. The host subscribes it to nothing.
 struct Service {

@@ -12,7 +12,7 @@ use crate::figures::{Figures, Network, Quake};
 
 /// The guest's bucket. It holds `events.<network>` and `types.<type>`, decimal numbers, and `largest.<network>`, a JSON
 /// object.
-pub const BUCKET: &str = "quakes";
+pub(crate) const BUCKET: &str = "quakes";
 
 /// Follows the guest's bucket and its alerts until the figures are as expected, or `within` is over. Returns them as
 /// they are then, so that it can be said what is wrong with them.
@@ -21,7 +21,7 @@ pub const BUCKET: &str = "quakes";
 ///
 /// # Errors
 /// If the guest makes no bucket, or writes what is no figure.
-pub async fn settle(
+pub(crate) async fn settle(
     client: &Client,
     alerts: &mut Subscriber,
     expected: &Figures,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 /// If the folder cannot be emptied, or written to.
-pub fn write(folder: &Path, component: &Path) -> Result<PathBuf> {
+pub(crate) fn write(folder: &Path, component: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot make {}", folder.display());
     if folder.exists() {
         std::fs::remove_dir_all(folder)

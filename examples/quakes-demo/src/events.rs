@@ -1,6 +1,6 @@
 //! The events, one JSON object a line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -9,15 +9,15 @@ use crate::figures::Quake;
 
 /// One event, as it is played.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub(crate) struct Event {
     /// The network that reported it.
-    pub network: String,
+    pub(crate) network: String,
     /// What it was: most were earthquakes.
-    pub kind: String,
+    pub(crate) kind: String,
     /// What is kept of it, if it is the largest.
-    pub quake: Quake,
+    pub(crate) quake: Quake,
     /// Its line of the file: the message's payload.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 #[derive(Deserialize)]
@@ -29,11 +29,18 @@ struct Line {
     quake: Quake,
 }
 
+/// Where the events are, in the example that they belong to.
+pub(crate) fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .with_file_name("quakes-rust")
+        .join("data/earthquakes.jsonl")
+}
+
 /// Reads a file of events.
 ///
 /// # Errors
 /// If it cannot be read, or a line is no event.
-pub fn read(file: &Path) -> Result<Vec<Event>> {
+pub(crate) fn read(file: &Path) -> Result<Vec<Event>> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut events = Vec::new();

@@ -12,33 +12,33 @@ const ALERT: f64 = 4.5;
 
 /// What became of the events: the same figures whether a guest or this program counted them.
 #[derive(Debug, Clone, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// By network.
-    pub networks: BTreeMap<String, Network>,
+    pub(crate) networks: BTreeMap<String, Network>,
     /// How many events of each type there were.
-    pub kinds: BTreeMap<String, u64>,
+    pub(crate) kinds: BTreeMap<String, u64>,
     /// The alerts, by the event's id: messages may arrive in any order.
-    pub alerts: BTreeMap<String, Quake>,
+    pub(crate) alerts: BTreeMap<String, Quake>,
 }
 
 /// What one network reported.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Network {
+pub(crate) struct Network {
     /// How many events.
-    pub events: u64,
+    pub(crate) events: u64,
     /// The strongest of them.
-    pub largest: Option<Quake>,
+    pub(crate) largest: Option<Quake>,
 }
 
 /// One earthquake, or blast.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Quake {
+pub(crate) struct Quake {
     /// The event's id.
-    pub id: String,
+    pub(crate) id: String,
     /// The magnitude. Zero and less are real values.
-    pub mag: f64,
+    pub(crate) mag: f64,
     /// Where it was.
-    pub place: String,
+    pub(crate) place: String,
 }
 
 impl Quake {
@@ -51,7 +51,7 @@ impl Quake {
 impl Figures {
     /// Counts events.
     #[must_use]
-    pub fn expected(events: &[Event]) -> Self {
+    pub(crate) fn expected(events: &[Event]) -> Self {
         let mut figures = Self::default();
         for Event {
             network,
@@ -79,13 +79,13 @@ impl Figures {
 
     /// How many events there were.
     #[must_use]
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.networks.values().map(|network| network.events).sum()
     }
 
     /// The strongest event of all.
     #[must_use]
-    pub fn largest(&self) -> Option<&Quake> {
+    pub(crate) fn largest(&self) -> Option<&Quake> {
         let largest = self
             .networks
             .values()
@@ -101,7 +101,7 @@ impl Figures {
 
     /// Says for each figure in which `self` differs from what was expected what it is and what it should be.
     #[must_use]
-    pub fn differences(&self, expected: &Self) -> Vec<String> {
+    pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
         let mut all = Vec::new();
         differ("network", &self.networks, &expected.networks, &mut all);
         differ("type", &self.kinds, &expected.kinds, &mut all);

@@ -31,7 +31,7 @@ const LARGEST: (&str, f64, &str) = ("us1000chhc", 6.4, "22km NNE of Hualian, Tai
 ///
 /// # Errors
 /// If one of them is wrong: which, and what it should be.
-pub fn check(figures: &Figures) -> Result<()> {
+pub(crate) fn check(figures: &Figures) -> Result<()> {
     let networks = figures
         .networks
         .iter()
@@ -71,7 +71,8 @@ pub fn check(figures: &Figures) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Figures, data, read};
+    use crate::events::{data, read};
+    use crate::figures::Figures;
 
     #[test]
     fn our_own_count_of_the_file_is_what_is_known_of_it() {

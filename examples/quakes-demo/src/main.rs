@@ -1,4 +1,15 @@
-//! The demo: a week of earthquakes through a sandboxed guest. `cargo xtask demo` builds all that it takes and runs it.
+//! The demo: plays a week of earthquakes through a sandboxed guest and checks what it made of them. The guest may be
+//! written in anything: this program sees only what travels over NATS. `cargo xtask demo` builds all that it takes and
+//! runs it.
+
+mod bucket;
+mod config;
+mod events;
+mod figures;
+mod known;
+mod play;
+mod report;
+mod wharf;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -7,11 +18,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use quakes_demo::{Figures, Wharf};
 
-/// Compiling the guest included.
-const START: Duration = Duration::from_secs(60);
-const HANDLE: Duration = Duration::from_secs(60);
+use crate::events::Event;
+use crate::figures::Figures;
+use crate::wharf::Wharf;
+
+/// Compiling the guest included, which may carry a whole interpreter.
+const START: Duration = Duration::from_secs(180);
+const HANDLE: Duration = Duration::from_secs(120);
 /// More than the host gives itself to drain.
 const STOP: Duration = Duration::from_secs(45);
 /// A week, for people to watch. Nobody watches where there is no terminal.
@@ -31,11 +45,11 @@ async fn main() -> ExitCode {
 async fn demo() -> Result<()> {
     let Arguments { guest, folder } = Arguments::read()?;
     let wharf = std::env::current_exe()?.with_file_name("wharf");
-    let events = quakes_demo::read(&quakes_demo::data())?;
+    let events = events::read(&events::data())?;
     let expected = Figures::expected(&events);
-    quakes_demo::check_known(&expected).context("the data are not what they should be")?;
+    known::check(&expected).context("the data are not what they should be")?;
 
-    let config = quakes_demo::write_config(&folder, &guest)?;
+    let config = config::write(&folder, &guest)?;
     eprintln!("Starting {} run --config {}", shown(&wharf), shown(&config));
     let host = Wharf::start(&wharf, &config, START).await?;
     eprintln!("The host is ready. Its own server is {}.", host.url());
@@ -56,7 +70,7 @@ async fn demo() -> Result<()> {
 }
 
 /// Plays the events, prints what the guest made of them, and checks it.
-async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> Result<()> {
+async fn show(url: &str, events: &[Event], expected: &Figures) -> Result<()> {
     let client = async_nats::connect(url)
         .await
         .with_context(|| format!("cannot connect to {url}"))?;
@@ -71,8 +85,8 @@ async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> R
     } else {
         Duration::ZERO
     };
-    let played = quakes_demo::play(&client, events, duration);
-    let handled = quakes_demo::settle(&client, &mut alerts, expected, HANDLE, |figures, alert| {
+    let played = play::play(&client, events, duration);
+    let handled = bucket::settle(&client, &mut alerts, expected, HANDLE, |figures, alert| {
         bar.set_position(figures.events());
         if let Some(alert) = alert {
             bar.set_message(format!("{:.1} {}", alert.mag, alert.place));
@@ -83,17 +97,17 @@ async fn show(url: &str, events: &[quakes_demo::Event], expected: &Figures) -> R
 
     println!(
         "\nWhat the guest counted, as its bucket `{}` says:\n",
-        quakes_demo::BUCKET
+        bucket::BUCKET
     );
-    println!("{}", quakes_demo::table(&figures));
-    print!("{}", quakes_demo::alerts(&figures, 5));
+    println!("{}", report::table(&figures));
+    print!("{}", report::alerts(&figures, 5));
     let differences = figures.differences(expected);
     ensure!(
         differences.is_empty(),
         "after {HANDLE:?} the figures are wrong:\n  {}",
         differences.join("\n  ")
     );
-    quakes_demo::check_known(&figures)
+    known::check(&figures)
 }
 
 async fn stop(host: Wharf) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::events::Event;
 ///
 /// # Errors
 /// If the connection breaks.
-pub async fn play(client: &Client, events: &[Event], duration: Duration) -> Result<()> {
+pub(crate) async fn play(client: &Client, events: &[Event], duration: Duration) -> Result<()> {
     let start = Instant::now();
     let step = duration
         / u32::try_from(events.len())

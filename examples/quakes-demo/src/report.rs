@@ -7,7 +7,7 @@ use crate::figures::{Figures, Quake};
 
 /// A table of the networks, the busiest first.
 #[must_use]
-pub fn table(figures: &Figures) -> String {
+pub(crate) fn table(figures: &Figures) -> String {
     let mut networks: Vec<_> = figures.networks.iter().collect();
     networks.sort_by_key(|(name, network)| (Reverse(network.events), (*name).clone()));
     let mut text = "network  events  largest  where\n".to_owned();
@@ -31,7 +31,7 @@ pub fn table(figures: &Figures) -> String {
 
 /// The strongest alerts, and how many there were.
 #[must_use]
-pub fn alerts(figures: &Figures, shown: usize) -> String {
+pub(crate) fn alerts(figures: &Figures, shown: usize) -> String {
     let mut alerts: Vec<&Quake> = figures.alerts.values().collect();
     alerts.sort_by(|one, other| {
         other

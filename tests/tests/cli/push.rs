@@ -1,24 +1,13 @@
 //! `wharf push`, and the hosts that run what is pushed.
 
 use async_nats::Client;
-use futures_util::future::join_all;
-use rustix::process::Signal;
+use futures_util::future::try_join_all;
 use serde_json::json;
-use wharf_tests::TestServer;
+use wharf_tests::{Ended, TestServer, Wharf};
 
-use crate::command::{Ended, Place, Running, target};
+use crate::command::{Place, guest};
 
 const OBJECT: &str = "nats://plugins/guest.wasm";
-
-fn component(name: &str) -> String {
-    let guest = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
-    assert!(
-        guest.exists(),
-        "{} is not built: run `cargo xtask guests` first",
-        guest.display()
-    );
-    guest.to_str().unwrap().to_owned()
-}
 
 async fn push(place: &Place, file: &str, server: &TestServer) -> Ended {
     place
@@ -27,7 +16,7 @@ async fn push(place: &Place, file: &str, server: &TestServer) -> Ended {
 }
 
 async fn pushed(place: &Place, name: &str, server: &TestServer) -> Ended {
-    let ended = push(place, &component(name), server).await;
+    let ended = push(place, &guest(name), server).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     ended
 }
@@ -74,29 +63,30 @@ async fn one_push_brings_a_new_version_to_three_hosts() {
                 "--server",
                 &server.url(),
             ];
-            Running::start(place.command(&arguments))
+            Wharf::spawn(place.command(&arguments)).unwrap()
         })
         .collect();
-    join_all(hosts.iter_mut().map(|host| host.says("ready: 1 guest"))).await;
+    try_join_all(hosts.iter_mut().map(|host| host.says("ready: 1 guest")))
+        .await
+        .unwrap();
     let client = server.client().await.unwrap();
     for subject in subjects {
         assert!(!is_probe(&ask(&client, subject).await), "{subject}");
     }
     let second = pushed(&place, "probe", &server).await;
     assert!(!second.stderr.contains("created"), "{second:?}");
-    join_all(
+    try_join_all(
         hosts
             .iter_mut()
             .map(|host| host.says("reloaded: replaced guest")),
     )
-    .await;
+    .await
+    .unwrap();
     for subject in subjects {
         assert!(is_probe(&ask(&client, subject).await), "{subject}");
     }
     for host in hosts {
-        host.signal(Signal::TERM);
-        let (code, said) = host.ends().await;
-        assert_eq!(code, Some(0), "{said}");
+        host.stop().await.unwrap().well().unwrap();
     }
 }
 
@@ -119,12 +109,12 @@ async fn a_version_that_does_not_start_or_is_no_guest_leaves_the_old_one_in_serv
         "--server",
         &url,
     ];
-    let mut host = Running::start(place.command(&arguments));
-    host.says("ready: 1 guest").await;
+    let mut host = Wharf::spawn(place.command(&arguments)).unwrap();
+    host.says("ready: 1 guest").await.unwrap();
     let client = server.client().await.unwrap();
     pushed(&place, "probe", &server).await;
-    host.says("it trapped while it started").await;
-    host.says("the guests stay as they are").await;
+    host.says("it trapped while it started").await.unwrap();
+    host.says("the guests stay as they are").await.unwrap();
     assert!(!is_probe(&ask(&client, "one").await));
     // Whoever does not push with the command may put anything there.
     let jetstream = async_nats::jetstream::new(client.clone());
@@ -134,11 +124,11 @@ async fn a_version_that_does_not_start_or_is_no_guest_leaves_the_old_one_in_serv
         .await
         .unwrap();
     host.says("nats://plugins/guest.wasm is not a component")
-        .await;
-    host.says("the guests stay as they are").await;
+        .await
+        .unwrap();
+    host.says("the guests stay as they are").await.unwrap();
     assert!(!is_probe(&ask(&client, "one").await));
-    host.signal(Signal::TERM);
-    assert_eq!(host.ends().await.0, Some(0));
+    host.stop().await.unwrap().well().unwrap();
 }
 
 #[tokio::test]
@@ -146,7 +136,7 @@ async fn what_is_pushed_where_a_canary_comes_from_is_tried() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
     pushed(&place, "echo", &server).await;
-    let guest = component("echo");
+    let guest = guest("echo");
     place.write(
         "wharf.toml",
         format!(
@@ -154,15 +144,17 @@ async fn what_is_pushed_where_a_canary_comes_from_is_tried() {
              share = 1.0\n"
         ),
     );
-    let mut host = Running::start(place.command(&["run", "--watch", "--server", &server.url()]));
-    host.says("ready: 1 guest").await;
+    let mut host =
+        Wharf::spawn(place.command(&["run", "--watch", "--server", &server.url()])).unwrap();
+    host.says("ready: 1 guest").await.unwrap();
     let client = server.client().await.unwrap();
     assert!(!is_probe(&ask(&client, "one").await));
     pushed(&place, "probe", &server).await;
-    host.says("reloaded: changed the canary of guest").await;
+    host.says("reloaded: changed the canary of guest")
+        .await
+        .unwrap();
     assert!(is_probe(&ask(&client, "one").await));
-    host.signal(Signal::TERM);
-    assert_eq!(host.ends().await.0, Some(0));
+    host.stop().await.unwrap().well().unwrap();
 }
 
 #[tokio::test]
@@ -215,14 +207,15 @@ async fn a_host_says_what_to_do_where_there_is_no_such_object() {
     let json = place
         .run(&[
             "push",
-            &component("echo"),
+            &guest("echo"),
             "nats://plugins/else",
             "--server",
             &url,
             "--json",
         ])
         .await
-        .json();
+        .json()
+        .unwrap();
     assert_eq!(json["object"], "nats://plugins/else");
     let ended = place.run(&run).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");

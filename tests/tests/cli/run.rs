@@ -1,35 +1,26 @@
 //! `wharf run`: from start to stop.
 
-use std::path::PathBuf;
-
 use futures_util::StreamExt;
 use rustix::process::Signal;
 use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
-use wharf_tests::{TestServer, soon};
+use wharf_tests::{Ended, TestServer, Wharf, soon};
 
-use crate::command::{Place, Running, target};
+use crate::command::{Place, guest};
 
 /// A guest that answers a message with its payload.
 fn echo() -> String {
     guest("echo")
 }
 
-pub(crate) fn guest(name: &str) -> String {
-    let guest: PathBuf = target().join(format!("wasm32-wasip2/guest/{name}.wasm"));
-    assert!(
-        guest.exists(),
-        "{} is not built: run `cargo xtask guests` first",
-        guest.display()
-    );
-    guest.to_str().unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
     let place = Place::new();
     let guest = echo();
-    let mut host = Running::start(place.command(&["run", &guest, "--subscribe", "echo.*"]));
-    let ready = host.says("ready: 1 guest, nats://127.0.0.1:").await;
+    let mut host = Wharf::spawn(place.command(&["run", &guest, "--subscribe", "echo.*"])).unwrap();
+    let ready = host
+        .says("ready: 1 guest, nats://127.0.0.1:")
+        .await
+        .unwrap();
     let url = ready.rsplit_once(", ").unwrap().1.to_owned();
     let ended = place
         .run(&["send", "--request", "echo.a", "Good day"])
@@ -39,9 +30,7 @@ async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
         (Some(0), &b"Good day"[..]),
         "{ended:?}"
     );
-    host.signal(Signal::TERM);
-    let (code, said) = host.ends().await;
-    assert_eq!(code, Some(0), "{said}");
+    let said = host.stop().await.unwrap().well().unwrap();
     assert!(
         said.contains("SIGTERM: ") && said.contains("stopped: "),
         "{said}"
@@ -59,17 +48,21 @@ async fn a_host_that_is_killed_takes_its_server_with_it() {
     let place = Place::new();
     let guest = echo();
     let arguments = ["run", &guest, "--subscribe", "echo.*"];
-    let mut host = Running::start(place.command(&arguments));
-    let ready = host.says("ready: 1 guest, nats://127.0.0.1:").await;
+    let mut host = Wharf::spawn(place.command(&arguments)).unwrap();
+    let ready = host
+        .says("ready: 1 guest, nats://127.0.0.1:")
+        .await
+        .unwrap();
     let url = ready.rsplit_once(", ").unwrap().1.to_owned();
-    host.signal(Signal::KILL);
-    host.ends().await;
+    host.signal(Signal::KILL).unwrap();
+    host.ends().await.unwrap();
     let gone = async { while async_nats::connect(&url).await.is_ok() {} };
     soon("the server ends", gone).await.unwrap();
-    let mut host = Running::start(place.command(&arguments));
-    host.says("ready: 1 guest, nats://127.0.0.1:").await;
-    host.signal(Signal::TERM);
-    assert_eq!(host.ends().await.0, Some(0));
+    let mut host = Wharf::spawn(place.command(&arguments)).unwrap();
+    host.says("ready: 1 guest, nats://127.0.0.1:")
+        .await
+        .unwrap();
+    host.stop().await.unwrap().well().unwrap();
 }
 
 #[tokio::test]
@@ -83,14 +76,13 @@ async fn a_host_of_a_file_uses_the_server_that_is_named() {
             echo()
         ),
     );
-    let mut host = Running::start(place.command(&["run", "--server", &server.url()]));
-    assert!(host.says("ready: ").await.ends_with(&server.url()));
+    let mut host = Wharf::spawn(place.command(&["run", "--server", &server.url()])).unwrap();
+    assert!(host.says("ready: ").await.unwrap().ends_with(&server.url()));
     let client = server.client().await.unwrap();
     let reply = client.request("echo", "x".into()).await.unwrap();
     assert_eq!(reply.payload, "x");
-    host.signal(Signal::INT);
-    let (code, said) = host.ends().await;
-    assert_eq!(code, Some(0), "{said}");
+    host.signal(Signal::INT).unwrap();
+    host.ends().await.unwrap().well().unwrap();
 }
 
 #[tokio::test]
@@ -107,11 +99,9 @@ async fn log_lines_are_json_where_a_machine_reads_them() {
         "--log-format",
         "json",
     ];
-    let mut host = Running::start(place.command(&arguments));
-    host.says("ready: 1 guest").await;
-    host.signal(Signal::TERM);
-    let (code, said) = host.ends().await;
-    assert_eq!(code, Some(0), "{said}");
+    let mut host = Wharf::spawn(place.command(&arguments)).unwrap();
+    host.says("ready: 1 guest").await.unwrap();
+    let said = host.stop().await.unwrap().well().unwrap();
     for line in said.lines() {
         let json: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -134,13 +124,13 @@ async fn why_the_connection_broke_is_logged_once() {
     ];
     let mut command = place.command(&arguments);
     command.env(wait.0, wait.1);
-    let mut host = Running::start(command);
-    host.says("ready: 1 guest").await;
+    let mut host = Wharf::spawn(command).unwrap();
+    host.says("ready: 1 guest").await.unwrap();
     let mut raw = Raw::connect(&server).await.unwrap();
     for headers in [LONE_CR, SPACE_IN_NAME, b"NATS/1.0\r\nN: J\xfc\r\n\r\n"] {
         raw.publish("echo", "", headers, b"x").await.unwrap();
-        host.says("the connection to NATS broke").await;
-        host.says("connected to NATS").await;
+        host.says("the connection to NATS broke").await.unwrap();
+        host.says("connected to NATS").await.unwrap();
         let client = server.client().await.unwrap();
         soon("an answer", async {
             while client.request("echo", "x".into()).await.is_err() {}
@@ -148,9 +138,7 @@ async fn why_the_connection_broke_is_logged_once() {
         .await
         .unwrap();
     }
-    host.signal(Signal::TERM);
-    let (code, said) = host.ends().await;
-    assert_eq!(code, Some(0), "{said}");
+    let said = host.stop().await.unwrap().well().unwrap();
     for (times, words) in [
         (3, "the connection to NATS broke"),
         (1, "the client panicked"),
@@ -179,11 +167,12 @@ async fn a_connection_that_is_lost_for_good_ends_the_host_with_code_1() {
         .env("NATS_MAX_RECONNECT", "1")
         .env("NATS_RECONNECT_WAIT", "10ms")
         .env("NATS_DRAIN_TIMEOUT", "2s");
-    let mut host = Running::start(command);
-    host.says("ready: ").await;
+    let mut host = Wharf::start(command).await.unwrap();
     server.kill().await.unwrap();
-    host.says("error: the host cannot go on: ").await;
-    let (code, said) = host.ends().await;
+    host.says("error: the host cannot go on: ").await.unwrap();
+    let Ended {
+        code, stderr: said, ..
+    } = host.ends().await.unwrap();
     assert_eq!(code, Some(1), "{said}");
 }
 
@@ -222,7 +211,7 @@ async fn a_server_that_cannot_be_reached_is_a_failure_at_run_time() {
 
 /// A host whose guest waits for the answer to a request to `hold`, which has arrived.
 struct Busy {
-    host: Running,
+    host: Wharf,
     held: async_nats::Message,
     client: async_nats::Client,
     asked: async_nats::Subscriber,
@@ -247,8 +236,7 @@ impl Busy {
         );
         let mut command = place.command(&["run", "--server", &server.url()]);
         command.env("NATS_DRAIN_TIMEOUT", drain_timeout);
-        let mut host = Running::start(command);
-        host.says("ready: ").await;
+        let host = Wharf::start(command).await.unwrap();
         let step = r#"{ "do": "request", "subject": "hold", "timeout_ms": 60000 }"#;
         client
             .publish_with_reply("probe", "answers", step.into())
@@ -269,7 +257,7 @@ impl Busy {
 #[tokio::test]
 async fn after_a_signal_what_is_being_handled_is_finished() {
     let mut busy = Busy::start("60s").await;
-    busy.host.signal(Signal::TERM);
+    busy.host.signal(Signal::TERM).unwrap();
     // New messages find nobody from when the stop has begun.
     while busy
         .client
@@ -287,7 +275,9 @@ async fn after_a_signal_what_is_being_handled_is_finished() {
             .headers
             .is_none_or(|headers| headers.get("Nats-Service-Error").is_none())
     );
-    let (code, said) = busy.host.ends().await;
+    let Ended {
+        code, stderr: said, ..
+    } = busy.host.ends().await.unwrap();
     assert_eq!(code, Some(0), "{said}");
     assert!(
         !said.contains("stopped: 0 messages") && said.contains(" 0 abandoned"),
@@ -298,9 +288,11 @@ async fn after_a_signal_what_is_being_handled_is_finished() {
 #[tokio::test]
 async fn what_is_not_finished_in_time_is_abandoned_and_the_exit_code_says_so() {
     let mut busy = Busy::start("200ms").await;
-    busy.host.signal(Signal::INT);
-    busy.host.says("SIGINT: ").await;
-    let (code, said) = busy.host.ends().await;
+    busy.host.signal(Signal::INT).unwrap();
+    busy.host.says("SIGINT: ").await.unwrap();
+    let Ended {
+        code, stderr: said, ..
+    } = busy.host.ends().await.unwrap();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("1 abandoned"), "{said}");
 }
@@ -308,10 +300,12 @@ async fn what_is_not_finished_in_time_is_abandoned_and_the_exit_code_says_so() {
 #[tokio::test]
 async fn a_second_signal_leaves_at_once() {
     let mut busy = Busy::start("60s").await;
-    busy.host.signal(Signal::TERM);
-    busy.host.says("SIGTERM: ").await;
-    busy.host.signal(Signal::INT);
-    let (code, said) = busy.host.ends().await;
+    busy.host.signal(Signal::TERM).unwrap();
+    busy.host.says("SIGTERM: ").await.unwrap();
+    busy.host.signal(Signal::INT).unwrap();
+    let Ended {
+        code, stderr: said, ..
+    } = busy.host.ends().await.unwrap();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("SIGINT again: leaving at once"), "{said}");
 }

@@ -56,7 +56,10 @@ async fn a_payload_is_read_from_stdin_as_it_is() {
     let arguments = ["send", "raw", "-", "--json", "--server", &server.url()];
     let ended = Place::new().run_with_stdin(&arguments, &payload).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(ended.json(), json!({ "subject": "raw", "bytes": 100_000 }));
+    assert_eq!(
+        ended.json().unwrap(),
+        json!({ "subject": "raw", "bytes": 100_000 })
+    );
     assert_eq!(messages.next().await.unwrap().payload, payload);
 }
 
@@ -117,13 +120,18 @@ async fn a_reply_is_printed_on_stdout_and_nothing_else_is() {
             &server.url(),
         ])
         .await
-        .json();
+        .json()
+        .unwrap();
     assert_eq!(
         (json["payload"].as_str(), &json["headers"]),
         (Some("Good day"), &json!({ "Served": ["yes"] }))
     );
     let binary = ["send", "-r", "echo", "-", "--json", "-s", &server.url()];
-    let json = place.run_with_stdin(&binary, b"\xff\x00").await.json();
+    let json = place
+        .run_with_stdin(&binary, b"\xff\x00")
+        .await
+        .json()
+        .unwrap();
     assert_eq!(
         (json["payload_base64"].as_str(), json.get("payload")),
         (Some("/wA="), None)

@@ -8,17 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_nats::Client;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
-use wharf_tests::TestServer;
+use wharf_tests::{TestServer, Wharf};
 
-use crate::command::{Place, Running};
-use crate::run::guest;
+use crate::command::{Place, guest};
 
 const PATIENT: &str = "[nats]\ndrain_timeout = '60s'\n";
 
 /// A server, and a host that runs what a directory's `wharf.toml` says.
 struct Watched {
     // Ended before what it needs.
-    host: Running,
+    host: Wharf,
     client: Client,
     place: Place,
     server: TestServer,
@@ -29,10 +28,10 @@ impl Watched {
         let server = TestServer::start("").await.unwrap();
         let client = server.client().await.unwrap();
         let url = server.url();
-        let mut host = Running::start(
-            place.command(&[&["run", "--server", url.as_str()], arguments].concat()),
-        );
-        host.says("ready: ").await;
+        let host =
+            Wharf::start(place.command(&[&["run", "--server", url.as_str()], arguments].concat()))
+                .await
+                .unwrap();
         Self {
             host,
             client,
@@ -54,10 +53,7 @@ impl Watched {
     }
 
     async fn ends_well(self) -> String {
-        self.host.signal(Signal::TERM);
-        let (code, said) = self.host.ends().await;
-        assert_eq!(code, Some(0), "{said}");
-        said
+        self.host.stop().await.unwrap().well().unwrap()
     }
 }
 
@@ -144,7 +140,7 @@ async fn edits_of_the_configuration_load_replace_and_unload_guests_and_no_messag
 
     let granted = format!("{first}publish = ['out']\n{}", echo("added", "added", ""));
     watched.place.write("wharf.toml", &granted);
-    let line = watched.host.says("reloaded: ").await;
+    let line = watched.host.says("reloaded: ").await.unwrap();
     assert!(
         line.ends_with("reloaded: loaded added; replaced probe"),
         "{line}"
@@ -153,7 +149,7 @@ async fn edits_of_the_configuration_load_replace_and_unload_guests_and_no_messag
     assert!(watched.ask("probe", PUBLISH).await.contains("ok"));
 
     replace(&watched.place, "wharf.toml", &first);
-    let line = watched.host.says("reloaded: ").await;
+    let line = watched.host.says("reloaded: ").await.unwrap();
     assert!(
         line.ends_with("reloaded: replaced probe; unloaded added"),
         "{line}"
@@ -192,16 +188,16 @@ async fn a_component_that_was_built_again_replaces_the_guest_and_no_message_is_l
         "out/debug/guest.wasm",
         std::fs::read(guest("probe")).unwrap(),
     );
-    watched.host.says("reloaded: replaced guest").await;
+    watched.host.says("reloaded: replaced guest").await.unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, "probe");
 
     std::fs::remove_dir_all(watched.place.path().join("out")).unwrap();
-    watched.host.says("cannot read component").await;
-    watched.host.says("not reloaded").await;
+    watched.host.says("cannot read component").await.unwrap();
+    watched.host.says("not reloaded").await.unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, "probe");
     std::fs::create_dir_all(&built).unwrap();
     std::fs::copy(guest("echo"), built.join("guest.wasm")).unwrap();
-    watched.host.says("reloaded: replaced guest").await;
+    watched.host.says("reloaded: replaced guest").await.unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, REPLY);
 
     load.end().await;
@@ -237,8 +233,8 @@ async fn an_edit_with_errors_changes_nothing_and_says_what_check_says() {
         ),
     ] {
         watched.place.write("wharf.toml", &edit);
-        watched.host.says(problem).await;
-        let line = watched.host.says("not reloaded: ").await;
+        watched.host.says(problem).await.unwrap();
+        let line = watched.host.says("not reloaded: ").await.unwrap();
         assert!(line.contains("stay as they are"), "{line}");
         let checked = watched.place.run(&["check"]).await;
         assert!(
@@ -254,7 +250,7 @@ async fn an_edit_with_errors_changes_nothing_and_says_what_check_says() {
         assert_eq!(gone.kind(), async_nats::RequestErrorKind::NoResponders);
     }
     watched.place.write("wharf.toml", format!("{first}{added}"));
-    watched.host.says("reloaded: loaded added").await;
+    watched.host.says("reloaded: loaded added").await.unwrap();
     assert_eq!(watched.ask("added", "x").await, "x");
     load.end().await;
     watched.ends_well().await;
@@ -270,16 +266,21 @@ async fn sighup_reloads_once_and_says_what_needs_a_restart() {
     );
     watched.place.write("wharf.toml", second);
     assert_eq!(watched.ask("first", "x").await, "x");
-    watched.host.signal(Signal::HUP);
+    watched.host.signal(Signal::HUP).unwrap();
     watched
         .host
         .says("reloaded: loaded second; unloaded first")
-        .await;
-    let line = watched.host.says("restart to apply").await;
+        .await
+        .unwrap();
+    let line = watched.host.says("restart to apply").await.unwrap();
     assert!(line.contains("[nats], [buckets]"), "{line}");
     assert_eq!(watched.ask("second", "x").await, "x");
-    watched.host.signal(Signal::HUP);
-    watched.host.says("reloaded: nothing has changed").await;
+    watched.host.signal(Signal::HUP).unwrap();
+    watched
+        .host
+        .says("reloaded: nothing has changed")
+        .await
+        .unwrap();
     watched.ends_well().await;
 }
 
@@ -304,7 +305,7 @@ async fn a_directory_that_a_link_leads_to_is_followed_when_the_link_is_turned() 
     let turned: &Path = &watched.place.path().join("next");
     symlink("v2", turned).unwrap();
     std::fs::rename(turned, watched.place.path().join("current")).unwrap();
-    watched.host.says("reloaded: loaded second").await;
+    watched.host.says("reloaded: loaded second").await.unwrap();
     assert_eq!(watched.ask("second", "x").await, "x");
     watched.ends_well().await;
 }
@@ -332,8 +333,8 @@ async fn what_reloading_says_is_json_where_a_machine_reads_it() {
     let first = format!("{PATIENT}{}", echo("steady", "steady", ""));
     let mut watched = Watched::with_config(&first, &["--log-format", "json"]).await;
     watched.place.write("wharf.toml", "[guests");
-    watched.host.signal(Signal::HUP);
-    watched.host.says("not reloaded").await;
+    watched.host.signal(Signal::HUP).unwrap();
+    watched.host.says("not reloaded").await.unwrap();
     for line in watched.ends_well().await.lines() {
         serde_json::from_str::<serde_json::Value>(line)
             .unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -353,7 +354,8 @@ async fn a_canary_comes_and_goes_with_the_file_and_is_rolled_back_with_a_line_th
     watched
         .host
         .says("reloaded: changed the canary of guest")
-        .await;
+        .await
+        .unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, "probe");
 
     let trap = watched
@@ -367,7 +369,11 @@ async fn a_canary_comes_and_goes_with_the_file_and_is_rolled_back_with_a_line_th
         REPLY,
         "the next message is not the canary's"
     );
-    let line = watched.host.says("the canary is rolled back").await;
+    let line = watched
+        .host
+        .says("the canary is rolled back")
+        .await
+        .unwrap();
     let words = "next.wasm: 1 of its last 2 messages failed, and of 100 0 may (max_failure = 0)";
     assert!(
         line.contains(words) && line.contains("guest=guest"),
@@ -379,7 +385,7 @@ async fn a_canary_comes_and_goes_with_the_file_and_is_rolled_back_with_a_line_th
         "wharf.toml",
         format!("{canary}{}", echo("more", "more", "")),
     );
-    watched.host.says("reloaded: loaded more").await;
+    watched.host.says("reloaded: loaded more").await.unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, REPLY);
     let mut built_again = probe;
     // A custom section, empty but for its name.
@@ -388,14 +394,16 @@ async fn a_canary_comes_and_goes_with_the_file_and_is_rolled_back_with_a_line_th
     watched
         .host
         .says("reloaded: changed the canary of guest")
-        .await;
+        .await
+        .unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, "probe");
 
     watched.place.write("wharf.toml", &first);
     watched
         .host
         .says("reloaded: changed the canary of guest; unloaded more")
-        .await;
+        .await
+        .unwrap();
     assert_eq!(watched.ask("guest", REPLY).await, REPLY);
     watched.ends_well().await;
 }

@@ -11,9 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use quakes_demo::Wharf;
 use report::{Figure, Kind};
-use wharf_tests::TestServer;
+use wharf_tests::{TestServer, Wharf, wharf};
 
 const HELP: &str = "\
 Measures a guest beside a native async-nats handler
@@ -63,20 +62,16 @@ async fn bench(arguments: Arguments) -> Result<()> {
     let mut server = TestServer::start("").await?;
     let url = server.url();
     let native = native::Handler::start(&url).await?;
-    let config = config(folder.path(), &url, &arguments.guest)?;
-    let wharf = std::env::current_exe()?.with_file_name("wharf");
-    let host = Wharf::start(&wharf, &config, Duration::from_secs(30)).await?;
+    configure(folder.path(), &url, &arguments.guest)?;
+    let host = Wharf::start(wharf::command(folder.path(), &["run"])?).await?;
 
-    let host_pid = host.pid().context("the host has ended")?;
+    let host_pid = host.pid()?;
     let figures = measure(&arguments, &url, native.pid(), host_pid).await;
-    let (status, log) = host.stop(Duration::from_secs(40)).await?;
+    let stopped = host.stop().await?;
     native.stop().await?;
     server.stop().await?;
     let figures = figures?;
-    ensure!(
-        status.success(),
-        "the host ended with {status}. It wrote:\n{log}"
-    );
+    stopped.well()?;
     if arguments.json {
         report::json(&figures)
     } else {
@@ -114,7 +109,7 @@ async fn measure(arguments: &Arguments, url: &str, native: u32, host: u32) -> Re
 }
 
 /// One host with two guests of the same component: one that reuses its instances, one that never does.
-fn config(folder: &Path, url: &str, guest: &Path) -> Result<PathBuf> {
+fn configure(folder: &Path, url: &str, guest: &Path) -> Result<()> {
     let guest = serde_json::to_string(&std::path::absolute(guest)?.to_string_lossy())?;
     let mut text = format!("nats.server = \"{url}\"\nhost.cache = \"cache\"\n");
     for (kind, reuse) in [(Kind::Reused, 1_000_000), (Kind::Fresh, 1)] {
@@ -123,9 +118,7 @@ fn config(folder: &Path, url: &str, guest: &Path) -> Result<PathBuf> {
             "[guests.{name}]\ncomponent = {guest}\nsubscribe = [\"{subject}\"]\ninstances.reuse = {reuse}\n"
         );
     }
-    let file = folder.join("wharf.toml");
-    std::fs::write(&file, text)?;
-    Ok(file)
+    Ok(std::fs::write(folder.join("wharf.toml"), text)?)
 }
 
 /// What the program is told.
