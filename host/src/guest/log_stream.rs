@@ -12,8 +12,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::sanitize;
 
-/// A longer line is cut into several, so that a guest cannot make the host hold on to one without an end.
-const LONGEST_LINE_BYTES: usize = 8 * 1024;
+/// The most bytes of a log line. A longer one is cut into several, so that a guest cannot make the host hold on to one without an end.
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// The most that is taken at once; the guest comes back with the rest. Each byte may be a line by itself, and nobody else
 /// runs while they are logged.
@@ -51,7 +51,7 @@ impl LogStream {
             if byte != b'\n' {
                 line.push(byte);
             }
-            if byte == b'\n' || line.len() >= LONGEST_LINE_BYTES {
+            if byte == b'\n' || line.len() >= MAX_LINE_BYTES {
                 self.log(&line);
                 line.clear();
             }

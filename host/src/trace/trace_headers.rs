@@ -11,8 +11,9 @@ use crate::headers;
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
-/// More than the standard asks to be passed on. It goes with everything that a guest sends.
-const LONGEST_STATE: usize = 512;
+/// The most bytes of a `tracestate` that is passed on, as it goes with everything that a guest sends. The standard asks for
+/// 512 at least. <https://www.w3.org/TR/trace-context/#tracestate-limits>
+const MAX_STATE_BYTES: usize = 512;
 
 /// The headers that put what a guest sends into the trace of the message in hand.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ pub(crate) fn is_trace_header(name: &str) -> bool {
 /// The sender's span. `None` if the headers name none, or not as the standard says.
 pub(super) fn remote_parent(headers: &HeaderMap) -> Option<SpanContext> {
     let (trace, span, flags) = parse(&only(headers, PARENT)?)?;
-    let state = only(headers, STATE).filter(|state| state.len() <= LONGEST_STATE);
+    let state = only(headers, STATE).filter(|state| state.len() <= MAX_STATE_BYTES);
     let state = state
         .and_then(|state| TraceState::from_str(&state).ok())
         .unwrap_or_default();
