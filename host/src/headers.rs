@@ -1,7 +1,8 @@
-//! Headers: as guests write them, as they travel, and what of them can travel.
+//! Headers: as guests write them, as they travel, and the checks of what can travel.
 //!
-//! On the wire a header is a line. What is not, a client cannot read: it drops the connection, or panics. So every
-//! header that the host sends is made here, where a guest's or a caller's is checked and words of our own are cleaned.
+//! On the wire a header is one line. A client cannot read a header that is not: it drops the connection, or panics. So
+//! every header that the host sends is made here, where a guest's or a caller's is checked and words of our own are
+//! cleaned.
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,21 +11,21 @@ use crate::protocol::reserved::is_reserved_header;
 use crate::protocol::subject::quoted;
 use crate::trace::{TraceHeaders, is_trace_header};
 
-/// The most bytes that all header fields of one message take as they travel: what a stream stores of them.
+/// The most bytes that all header fields of one message take as they travel: the limit of a stream.
 /// <https://github.com/nats-io/nats-server/blob/main/server/errors.json>, error 10097
 pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024 - 1;
 
 /// Bytes of a field besides its name and its value: a colon, a space and the end of the line.
 pub(crate) const FIELD_BYTES: usize = ": \r\n".len();
 
-/// The most bytes of an error's words in a header. Whoever gets it has to parse them.
+/// The most bytes of an error's words in a header: the receiver has to parse them.
 const MAX_WORDS_BYTES: usize = 4096;
 
-/// Headers as they travel. Those by which the server takes orders are left out, so that a guest can pass on the headers
-/// of a message as they came. In a trace, where the message belongs in it is the host's to say.
+/// Headers as they travel. Headers that the server takes as orders are left out, so that a guest can pass on the headers
+/// of a message as they came. In a trace, the trace's headers are the host's: a guest's own are left out.
 ///
 /// # Errors
-/// `Invalid` for a header that cannot travel, or where they take more than [`MAX_HEADER_BYTES`].
+/// `Invalid` for a header that cannot travel, or where all take more than [`MAX_HEADER_BYTES`].
 pub(crate) fn to_wire(
     headers: Vec<(String, String)>,
     trace: Option<&TraceHeaders>,
@@ -64,7 +65,7 @@ fn check_length(headers: &[(String, String)]) -> Result<(), Error> {
     )))
 }
 
-/// Headers as guests read them. What [`to_wire`] would refuse is left out: a guest could not pass it on.
+/// Headers as guests read them. Headers that [`to_wire`] would refuse are left out: a guest could not pass them on.
 pub(crate) fn from_wire(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
     let Some(headers) = headers else {
         return Vec::new();
@@ -97,10 +98,10 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets a header of ours to what somebody else chose.
+/// Sets a header of ours to a value that somebody else chose.
 ///
 /// # Errors
-/// `Invalid` for a value that cannot travel; it says what the value is.
+/// `Invalid` for a value that cannot travel; the text begins with `what`, the value's name.
 pub(crate) fn set_checked(
     headers: &mut HeaderMap,
     name: HeaderName,
@@ -126,6 +127,7 @@ pub(crate) fn clean(words: &str) -> String {
     words[..end].replace(is_unfit, " ") + more
 }
 
+/// Whether a header of this name can travel: printable ASCII without a space or a colon.
 fn can_be_name(name: &str) -> bool {
     !name.is_empty()
         && name
@@ -133,22 +135,25 @@ fn can_be_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && byte != b':')
 }
 
-/// Text in UTF-8 is what clients read; the server and most clients take a line break for the end of the value.
+/// Whether a header of this value can travel: UTF-8, as clients read it, without a line break, which the server and most
+/// clients take for the value's end, and without a NUL.
 fn can_be_value(value: &str) -> bool {
     !value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
+/// Parses a name that can travel. An error is in words that follow the name.
 fn parse_name(name: &str) -> Result<HeaderName, &'static str> {
     let parsed = name.parse().ok().filter(|_| can_be_name(name));
     parsed.ok_or("a name is printable ASCII without spaces or a colon")
 }
 
+/// Parses a value that can travel. An error is in words that follow the header.
 fn parse_value(value: &str) -> Result<HeaderValue, &'static str> {
     let parsed = value.parse().ok().filter(|_| can_be_value(value));
     parsed.ok_or("a value has no line breaks and no NUL")
 }
 
-/// Sets a header, both parts of which have been parsed.
+/// Sets a header, both parts of which are parsed.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place: a parsed name and value do not panic and can travel"
@@ -157,6 +162,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     headers.insert(name, value);
 }
 
+/// Adds a value to a header, both parts of which are parsed.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place: a parsed name and value do not panic and can travel"

@@ -5,17 +5,18 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// The characters of a [`Token`]: 128 bits, six in each.
+/// The number of characters of a [`Token`]: 128 bits, six in each.
 const TOKEN_CHARACTERS: usize = 22;
 
 /// A number of 128 bits, from the thread's own cryptographic generator, which takes its seed from the system.
 ///
-/// As text it is one token of a subject. Whoever has seen any number of them knows nothing of the next one: a counter,
-/// or a NUID, which adds the same amount each time, would tell it.
+/// Written as text a token is one token of a subject. Tokens seen say nothing of the next one: a counter, or a NUID, which
+/// adds the same amount each time, would tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Token(u128);
 
 impl Token {
+    /// A token that nobody can guess.
     pub(crate) fn new() -> Self {
         Self(rand::random())
     }
@@ -30,7 +31,7 @@ impl Token {
         self.0.to_be_bytes()
     }
 
-    /// Reads the text of a [`Token`]. `None` for everything else.
+    /// Parses the text of a token, as `Display` writes it. `None` for all other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; size_of::<u128>()];
         let written = BASE64_URL_SAFE_NO_PAD
@@ -39,7 +40,7 @@ impl Token {
         is_whole.then(|| Self(u128::from_be_bytes(bytes)))
     }
 
-    /// Writes the token behind what is there already.
+    /// Appends the token to the text.
     pub(crate) fn push_to(self, text: &mut String) {
         BASE64_URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), text);
     }

@@ -1,23 +1,36 @@
-//! How the host proves who it is.
+//! Authentication: how the host proves its identity to a server.
 
 use std::path::{Path, PathBuf};
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::{KeyPair, KeyPairType};
 
-use super::ConnectError;
+use super::error::ConnectError;
 use crate::config::{Auth, Secret};
 
 /// One way to authenticate, checked as far as that is possible without a server.
 pub(super) enum Login {
+    /// No credentials at all.
     Anonymous,
+    /// A token.
     Token(Secret),
-    User { username: String, password: Secret },
+    /// A user's name and password.
+    User {
+        /// The user's name.
+        username: String,
+        /// The user's password.
+        password: Secret,
+    },
+    /// A key in a file, which signs the server's challenge.
     Key(KeyFile),
 }
 
 impl Login {
-    /// The settings' way, or else what the servers' addresses carry, which is taken out of them.
+    /// The way that the settings name, or else the user or token that the servers' addresses carry. Both are taken out of
+    /// the addresses.
+    ///
+    /// # Errors
+    /// `File` for a key file that cannot be used; `Settings` where the addresses carry different users.
     pub(super) fn new(auth: &Auth, servers: &mut [ServerAddr]) -> Result<Self, ConnectError> {
         let carried = take_users(servers)?;
         Ok(match auth {
@@ -27,8 +40,8 @@ impl Login {
                 username: username.clone(),
                 password: password.clone(),
             },
-            Auth::Credentials(path) => Self::Key(KeyFile::new(KeyKind::Credentials, path)?),
-            Auth::NkeyFile(path) => Self::Key(KeyFile::new(KeyKind::Nkey, path)?),
+            Auth::Credentials(path) => Self::Key(KeyFile::new(KeyFileKind::Credentials, path)?),
+            Auth::NkeyFile(path) => Self::Key(KeyFile::new(KeyFileKind::Nkey, path)?),
         })
     }
 
@@ -52,32 +65,38 @@ impl Login {
         }
     }
 
-    /// What the server refused, when it did.
-    pub(super) fn words(&self) -> String {
+    /// Words for the credentials, to follow "the server does not let us in". No secret is among them.
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Anonymous => "without credentials".to_owned(),
             Self::Token(_) => "with this token".to_owned(),
             Self::User { username, .. } => format!("as user '{username}' with this password"),
-            Self::Key(file) => format!("with {} {}", file.kind.words(), file.path.display()),
+            Self::Key(file) => format!("with {} {}", file.kind.describe(), file.path.display()),
         }
     }
 }
 
-/// A file with a key: what it says is used, not kept.
+/// A file with a key. The key is read for each use, not kept.
 #[derive(Clone)]
 pub(super) struct KeyFile {
-    kind: KeyKind,
+    /// The format of the file.
+    kind: KeyFileKind,
+    /// The path, as the settings have it.
     path: PathBuf,
 }
 
+/// A format of key files.
 #[derive(Clone, Copy)]
-enum KeyKind {
+enum KeyFileKind {
+    /// A credentials file: a user's JWT, and a seed.
     Credentials,
+    /// A user's seed alone.
     Nkey,
 }
 
-impl KeyKind {
-    const fn words(self) -> &'static str {
+impl KeyFileKind {
+    /// Words for a file of this kind, to precede its path.
+    const fn describe(self) -> &'static str {
         match self {
             Self::Credentials => "the credentials file",
             Self::Nkey => "the NKey file",
@@ -86,7 +105,11 @@ impl KeyKind {
 }
 
 impl KeyFile {
-    fn new(kind: KeyKind, path: &Path) -> Result<Self, ConnectError> {
+    /// A file that can be read, with a key that is valid.
+    ///
+    /// # Errors
+    /// `File` otherwise.
+    fn new(kind: KeyFileKind, path: &Path) -> Result<Self, ConnectError> {
         let file = Self {
             kind,
             path: path.to_owned(),
@@ -94,24 +117,24 @@ impl KeyFile {
         match file.read() {
             Ok(_) => Ok(file),
             Err(reason) => Err(ConnectError::File {
-                what: kind.words(),
+                what: kind.describe(),
                 path: file.path,
                 reason,
             }),
         }
     }
 
-    /// The user's JWT, if this kind of file has one, and the key.
+    /// Reads the user's JWT, if this kind of file has one, and the key. An error is in words that follow the path.
     fn read(&self) -> Result<(Option<String>, KeyPair), String> {
         let text = std::fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
         let (jwt, seed) = match self.kind {
-            KeyKind::Credentials => {
+            KeyFileKind::Credentials => {
                 let jwt = block(&text, "USER JWT").ok_or("it has no block 'NATS USER JWT'")?;
                 let seed =
                     block(&text, "USER NKEY SEED").ok_or("it has no block 'USER NKEY SEED'")?;
                 (Some(jwt.to_owned()), seed)
             }
-            KeyKind::Nkey => {
+            KeyFileKind::Nkey => {
                 let mut lines = text.lines().map(str::trim);
                 (
                     None,
@@ -144,7 +167,7 @@ impl KeyFile {
     }
 }
 
-/// What stands in a credentials file between `-----BEGIN … name-----` and its end.
+/// The text of a credentials file between `-----BEGIN … name-----` and the block's end.
 fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let is_begin =
         |line: &&str| line.starts_with("---") && line.contains("BEGIN") && line.contains(name);
@@ -159,6 +182,9 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Takes `user:password@` or `token@` out of the addresses. The client has one identity for all of them.
+///
+/// # Errors
+/// `Settings` where they carry different ones.
 fn take_users(servers: &mut [ServerAddr]) -> Result<Option<Login>, ConnectError> {
     let mut found: Option<(String, Option<String>)> = None;
     for server in servers {
@@ -176,7 +202,7 @@ fn take_users(servers: &mut [ServerAddr]) -> Result<Option<Login>, ConnectError>
             ));
         }
         found = Some(user);
-        *server = super::plan::without_user(server);
+        *server = without_user(server);
     }
     Ok(found.map(|(username, password)| match password {
         Some(password) => Login::User {
@@ -187,7 +213,16 @@ fn take_users(servers: &mut [ServerAddr]) -> Result<Option<Login>, ConnectError>
     }))
 }
 
-/// `%40` → `@`. What is no escape stays as it is.
+/// The address without `user:password@`.
+fn without_user(server: &ServerAddr) -> ServerAddr {
+    let mut url = server.clone().into_inner();
+    // These fail only for addresses that cannot have a user.
+    let removed = url.set_username("").and_then(|()| url.set_password(None));
+    debug_assert!(removed.is_ok(), "an address with a user can be without");
+    ServerAddr::from_url(url).unwrap_or_else(|_| server.clone())
+}
+
+/// Decodes `%40` to `@`. Text that is no escape stays as it is.
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -222,7 +257,7 @@ mod tests {
             Login::User { username, password } => {
                 assert_eq!((username.as_str(), password.expose()), ("us@er", "p%w"));
             }
-            _ => panic!("not a user: {}", login.words()),
+            _ => panic!("not a user: {}", login.describe()),
         }
     }
 

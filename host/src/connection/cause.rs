@@ -1,5 +1,5 @@
-//! Why the connection broke. The client tells of that in no event: of a broken connection in a line of its log, of its
-//! own end, by a panic, not at all. Both are taken down on the connection's thread alone.
+//! The cause of a broken connection. No event of the client has it: the client writes the cause of a lost connection to
+//! its log alone, and reports nothing when a panic ends it. Both are recorded here, on the connection's thread alone.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,63 +12,64 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, Interest};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 
-/// A longer cause is cut: it may quote what was sent.
+/// The most bytes of a cause. A longer one is cut: it may quote a message.
 const MAX_CAUSE_BYTES: usize = 300;
 
 thread_local! {
-    /// This is a connection's thread.
+    /// The mark of a connection's thread.
     static WATCHED: Cell<bool> = const { Cell::new(false) };
-    /// What was taken down last, until it is told.
+    /// The cause recorded last, until it is taken.
     static CAUSE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// What listens to the client's log.
-    static LISTENING: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
+    /// The guard of this thread's listener to the client's log.
+    static LISTENER: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
 }
 
-/// Takes down, from now on, what happens to the client on this thread, which is a connection's.
+/// Records causes on this thread, which is a connection's, for as long as the returned guard lives.
 ///
-/// For the words of a panic there is a hook for the whole process, made once. Panics of other threads go on to the hook
-/// that was there before, as all do that are not the client's own.
-pub(super) fn watch_this_thread() -> Watch {
+/// The text of a panic comes from a panic hook, which is installed once for the whole process. Panics of other threads
+/// go on to the hook that was there before, and so do those on this thread that are not the client's own.
+pub(super) fn watch_this_thread() -> ThreadWatch {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !take_down_panic(info) {
+            if !record_panic(info) {
                 before(info);
             }
         }));
     });
     WATCHED.set(true);
     listen();
-    Watch
+    ThreadWatch
 }
 
-/// As long as it lives, what happens is taken down. Not to leave the thread.
-pub(super) struct Watch;
+/// A guard: causes are recorded while it lives. It must be dropped on the thread that it was made on.
+pub(super) struct ThreadWatch;
 
-impl Drop for Watch {
+impl Drop for ThreadWatch {
     fn drop(&mut self) {
         WATCHED.set(false);
-        LISTENING.set(None);
+        LISTENER.set(None);
     }
 }
 
-/// Why the connection is lost that was just found lost. Each cause is told once.
+/// Takes the cause of the loss that was just found. Each cause is returned once.
 pub(super) fn take() -> String {
     let cause = CAUSE.take();
-    // What logs for the program may have been set up after the connection was opened.
+    // The program's log may have been set up after the connection was opened.
     listen();
     cause.unwrap_or_else(|| "not known".to_owned())
 }
 
-/// The client has ended. If nothing says why, that is all that is known.
+/// Notes that the client has ended, as the cause unless a better one is recorded.
 pub(super) fn client_ended() {
     CAUSE.with_borrow_mut(|cause| {
         cause.get_or_insert_with(|| "the client ended by itself".to_owned());
     });
 }
 
-fn take_down(mut words: String) {
+/// Records a cause, cut to [`MAX_CAUSE_BYTES`].
+fn record(mut words: String) {
     if words.len() > MAX_CAUSE_BYTES {
         words.truncate(words.floor_char_boundary(MAX_CAUSE_BYTES));
         words.push('…');
@@ -76,8 +77,8 @@ fn take_down(mut words: String) {
     CAUSE.set(Some(words));
 }
 
-/// True if the panic was the client's own.
-fn take_down_panic(info: &PanicHookInfo<'_>) -> bool {
+/// Records the text of a panic on a connection's thread. True if the panic was the client's own.
+fn record_panic(info: &PanicHookInfo<'_>) -> bool {
     if !WATCHED.try_with(Cell::get).unwrap_or_default() {
         return false;
     }
@@ -86,29 +87,31 @@ fn take_down_panic(info: &PanicHookInfo<'_>) -> bool {
     // In the library itself, or in what it calls.
     let in_client = place.find("async-nats");
     let place = place.get(in_client.unwrap_or(0)..).unwrap_or_default();
-    take_down(format!("the client panicked: {words:?} ({place})"));
+    record(format!("the client panicked: {words:?} ({place})"));
     in_client.is_some() && tokio::task::try_id().is_some()
 }
 
-/// Puts an ear on the client's log, if the program has one to go on with.
+/// Starts to listen to the client's log on this thread, once the program has a log to pass events on to.
 fn listen() {
-    LISTENING.with_borrow_mut(|listening| {
-        if WATCHED.get() && listening.is_none() && dispatcher::has_been_set() {
+    LISTENER.with_borrow_mut(|listener| {
+        if WATCHED.get() && listener.is_none() && dispatcher::has_been_set() {
             let log = dispatcher::get_default(Dispatch::clone);
-            *listening = Some(dispatcher::set_default(&Dispatch::new(Ear { log })));
+            *listener = Some(dispatcher::set_default(&Dispatch::new(ClientLogListener {
+                log,
+            })));
         }
     });
 }
 
-/// Hears why the client was disconnected, and passes on everything as it is.
-struct Ear {
-    /// The program's own.
+/// A subscriber that records why the client was disconnected, and passes everything on as it is.
+struct ClientLogListener {
+    /// The program's own log.
     log: Dispatch,
 }
 
-/// `debug!(error = ?error, "disconnected")` and `debug!(pending_pings, …)` in the client's main file; nothing else there
-/// has such fields.
-fn tells_why(metadata: &Metadata<'_>) -> bool {
+/// Whether an event has the cause of a lost connection: `debug!(error = ?error, "disconnected")` and
+/// `debug!(pending_pings, …)` in the client's main file; nothing else there has such fields.
+fn has_cause(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
         && metadata.target() == "async_nats"
         && *metadata.level() == Level::DEBUG
@@ -117,35 +120,35 @@ fn tells_why(metadata: &Metadata<'_>) -> bool {
             .any(|name| metadata.fields().field(name).is_some())
 }
 
-/// Reads the fields of such an event.
-struct Why;
+/// Records the cause from the fields of such an event.
+struct CauseVisitor;
 
-impl Visit for Why {
+impl Visit for CauseVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "error" => {
-                // What `Option` adds says nothing.
+                // `Some(…)` around the words says nothing.
                 let words = format!("{value:?}");
                 let inner = words
                     .strip_prefix("Some(")
                     .and_then(|w| w.strip_suffix(')'));
                 match inner {
-                    Some(inner) => take_down(inner.to_owned()),
-                    // Without a reason of its own it may follow from the one before.
+                    Some(inner) => record(inner.to_owned()),
+                    // A loss without a reason of its own may follow from the one before.
                     None => CAUSE.with_borrow_mut(|cause| {
                         cause.get_or_insert_with(|| "the server closed the connection".to_owned());
                     }),
                 }
             }
-            "pending_pings" => take_down("the server does not answer any more".to_owned()),
+            "pending_pings" => record("the server does not answer any more".to_owned()),
             _ => {}
         }
     }
 }
 
-impl Subscriber for Ear {
+impl Subscriber for ClientLogListener {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if tells_why(metadata) {
+        if has_cause(metadata) {
             Interest::always()
         } else {
             self.log.register_callsite(metadata)
@@ -153,11 +156,11 @@ impl Subscriber for Ear {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        tells_why(metadata) || self.log.enabled(metadata)
+        has_cause(metadata) || self.log.enabled(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // The program's own says what else it takes.
+        // The program's own log decides about all else.
         Some(LevelFilter::DEBUG)
     }
 
@@ -175,8 +178,8 @@ impl Subscriber for Ear {
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        if tells_why(metadata) {
-            event.record(&mut Why);
+        if has_cause(metadata) {
+            event.record(&mut CauseVisitor);
             if !self.log.enabled(metadata) {
                 return;
             }

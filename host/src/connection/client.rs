@@ -1,4 +1,4 @@
-//! The client of now, and how the next one is made when it ends.
+//! The current client, and the next one that is made when the current one ends.
 //!
 //! A message that the client cannot read may make it panic. That ends its task, and with it the client, for everybody
 //! who has a clone of it; but not the connection: another client is made on the same thread, every subscription moves
@@ -8,72 +8,34 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_nats::Client;
 use async_nats::jetstream::{self, Context};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::cause;
-use super::plan::{Connected, Plan};
-use super::shared::Shared;
+use super::client_signs::ClientSigns;
+use super::options::{ConnectPlan, NewClient};
+use super::shared::ConnectionShared;
 
-/// A client, and what was made with it.
+/// One of the connection's clients, and what was made with it.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct ClientGeneration {
+    /// The client itself.
     pub(super) client: Client,
-    /// Its task lives on the connection's thread, as the client's own do.
+    /// The client's `JetStream` context. The context's task lives on the connection's thread, as the client's own do.
     pub(super) jetstream: Context,
-    /// Clients before this one. Subscriptions know by it whether they were made with it.
+    /// The number of clients before this one. A subscription remembers the number of the client that it was made with.
     pub(super) number: u64,
-    signs: Signs,
+    /// The client's signs: in use, ended.
+    signs: ClientSigns,
 }
 
-/// What a client and the connection tell each other, besides events, which can be lost.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Signs {
-    has_ended: Arc<AtomicBool>,
-    ended: CancellationToken,
-    /// The connection's subscriptions have moved to it: from now on its state is the connection's.
-    in_use: Arc<AtomicBool>,
-}
-
-/// Tells that the client has ended, by being dropped together with the client's own task, before anything that is sent
-/// to that task fails.
-#[derive(Debug)]
-pub(super) struct Ending(Signs);
-
-impl Signs {
-    pub(super) fn ending(&self) -> Ending {
-        Ending(self.clone())
-    }
-
-    pub(super) fn put_in_use(&self) {
-        self.in_use.store(true, Ordering::Release);
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Acquire)
-    }
-
-    /// Whether what happens to the client happens to the connection.
-    pub(super) fn is_current(&self) -> bool {
-        self.in_use.load(Ordering::Acquire) && !self.has_ended()
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.has_ended.store(true, Ordering::Release);
-        self.0.ended.cancel();
-    }
-}
-
-impl Current {
+impl ClientGeneration {
     /// To be called on the connection's thread.
-    fn new(connected: Connected, number: u64) -> Self {
-        let Connected { client, signs } = connected;
+    fn new(new: NewClient, number: u64) -> Self {
+        let NewClient { client, signs } = new;
         Self {
             jetstream: jetstream::new(client.clone()),
             client,
@@ -82,72 +44,76 @@ impl Current {
         }
     }
 
-    /// Nothing that is given to it will reach a server any more.
+    /// Whether the client has ended: nothing that is given to it reaches a server any more.
     pub(super) fn has_ended(&self) -> bool {
         self.signs.has_ended()
     }
 }
 
-/// All clients that there have been, of which one is the client of now.
+/// The connection's clients, one after the other: the first one, and the latest.
 #[derive(Debug)]
 pub(super) struct Clients {
-    /// Most connections never have another one. Everything that is sent looks here first, which takes no lock.
-    first: Arc<Current>,
-    now: watch::Sender<Arc<Current>>,
+    /// The first client. Most connections never have another one, and reading this field takes no lock.
+    first: Arc<ClientGeneration>,
+    /// The latest client, which is the first one until that has ended.
+    latest: watch::Sender<Arc<ClientGeneration>>,
 }
 
-/// The client of now, as long as it is in hand.
-pub(super) enum Held<'a> {
-    First(&'a Current),
-    Later(Arc<Current>),
+/// A reference to the current client, for as long as one call needs it.
+pub(super) enum CurrentClient<'a> {
+    /// The first client, borrowed.
+    First(&'a ClientGeneration),
+    /// A later client, shared.
+    Later(Arc<ClientGeneration>),
 }
 
-impl Deref for Held<'_> {
-    type Target = Current;
+impl Deref for CurrentClient<'_> {
+    type Target = ClientGeneration;
 
-    fn deref(&self) -> &Current {
+    fn deref(&self) -> &ClientGeneration {
         match self {
-            Self::First(current) => current,
-            Self::Later(current) => current,
+            Self::First(generation) => generation,
+            Self::Later(generation) => generation,
         }
     }
 }
 
 impl Clients {
-    /// Of the first client. To be called on the connection's thread.
-    pub(super) fn new(first: Connected) -> Self {
-        let first = Arc::new(Current::new(first, 0));
+    /// Clients of which this is the first. To be called on the connection's thread.
+    pub(super) fn new(first: NewClient) -> Self {
+        let first = Arc::new(ClientGeneration::new(first, 0));
         Self {
-            now: watch::Sender::new(Arc::clone(&first)),
+            latest: watch::Sender::new(Arc::clone(&first)),
             first,
         }
     }
 
-    /// The client of now, which may have ended a moment ago.
-    pub(super) fn current(&self) -> Held<'_> {
+    /// The current client, which may have ended a moment ago.
+    pub(super) fn current(&self) -> CurrentClient<'_> {
         if self.first.has_ended() {
-            Held::Later(Arc::clone(&self.now.borrow()))
+            CurrentClient::Later(Arc::clone(&self.latest.borrow()))
         } else {
-            Held::First(&self.first)
+            CurrentClient::First(&self.first)
         }
     }
 
-    /// The first client that has not ended.
-    pub(super) async fn living(&self) -> Option<Held<'_>> {
-        let mut changes = self.now.subscribe();
-        let living = changes.wait_for(|current| !current.has_ended()).await;
-        living.ok().map(|current| Held::Later(Arc::clone(&current)))
+    /// Waits for a client that has not ended. `None` once there cannot be one.
+    pub(super) async fn running(&self) -> Option<CurrentClient<'_>> {
+        let mut changes = self.latest.subscribe();
+        let running = changes.wait_for(|latest| !latest.has_ended()).await;
+        let running = running.ok()?;
+        Some(CurrentClient::Later(Arc::clone(&running)))
     }
 
-    /// Makes another client whenever one has ended, until there shall not be another one.
-    pub(super) async fn keep(&self, plan: &Plan, shared: &Arc<Shared>) {
+    /// Makes another client whenever one has ended, until the connection is given up.
+    pub(super) async fn keep(&self, plan: &ConnectPlan, shared: &Arc<ConnectionShared>) {
         loop {
-            self.current().signs.ended.cancelled().await;
+            self.current().signs.ended().await;
             cause::client_ended();
             let Some(next) = renew(plan, shared).await else {
                 return;
             };
-            self.now.send_replace(Arc::new(next));
+            self.latest.send_replace(Arc::new(next));
             // It may have lost its server meanwhile. If so, its next event tells of the next one.
             let current = self.current();
             if current.client.connection_state() == async_nats::connection::State::Connected {
@@ -159,13 +125,13 @@ impl Clients {
 }
 
 /// The next client, with all subscriptions. `None` when the connection has been given up.
-async fn renew(plan: &Plan, shared: &Arc<Shared>) -> Option<Current> {
+async fn renew(plan: &ConnectPlan, shared: &Arc<ConnectionShared>) -> Option<ClientGeneration> {
     loop {
-        let number = shared.lines.next_client();
-        let next = Current::new(plan.connect_again(shared).await?, number);
+        let number = shared.subscriptions.next_generation();
+        let next = ClientGeneration::new(plan.connect_again(shared).await?, number);
         let moved = tokio::select! {
-            moved = shared.lines.move_to(&next.client) => moved,
-            () = next.signs.ended.cancelled() => None,
+            moved = shared.subscriptions.move_to(&next.client) => moved,
+            () = next.signs.ended() => None,
         };
         if let Some(dropped) = moved {
             shared.slow_consumers.fetch_add(dropped, Ordering::Relaxed);
@@ -173,7 +139,7 @@ async fn renew(plan: &Plan, shared: &Arc<Shared>) -> Option<Current> {
             return Some(next);
         }
         // What is sent to a client fails a moment after it has ended, not before.
-        next.signs.ended.cancelled().await;
+        next.signs.ended().await;
         cause::client_ended();
     }
 }

@@ -1,52 +1,57 @@
+//! Errors of connecting.
+
 use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no connection. Never says a password, a token or a key.
+/// An error of connecting, named for what the caller does next. No text of it has a password, a token or a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The settings name no server.
+    /// The settings name no server: name one.
     #[error("no NATS server is named")]
     NoServer,
-    /// A server's address cannot be used.
+    /// A server's address cannot be used: correct it.
     #[error("the NATS server '{server}' {reason}")]
     Address {
-        /// The address, without what it says of users.
+        /// The address, without user and password.
         server: String,
-        /// What is wrong with it, continuing a sentence that begins with it.
+        /// The problem, worded to follow the address in a sentence.
         reason: String,
     },
-    /// A file that the settings name cannot be used.
+    /// A credentials, NKey or TLS file that the settings name cannot be used: put a readable, valid file there, or name
+    /// another one.
     #[error("cannot use {what} {}: {reason}", path.display())]
     File {
-        /// What the file is for.
+        /// The purpose of the file, such as "the TLS key".
         what: &'static str,
-        /// Where it is.
+        /// The file's path, as the settings have it.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the file.
         reason: String,
     },
-    /// Settings that do not go together.
+    /// Settings that do not go together, which the text names: change one of them.
     #[error("{0}")]
     Settings(String),
-    /// No server could be connected to.
+    /// No server could be connected to: start one, correct the credentials, or try again later. The reasons say which.
     #[error("cannot connect to NATS{}", refusals(.0))]
     Refused(Vec<Refusal>),
-    /// The thread for the connection could not be started.
+    /// The connection's thread could not be started, or ended before it had connected: free resources of the system, and
+    /// try again.
     #[error("cannot start a thread for the connection to NATS")]
     Thread(#[source] io::Error),
 }
 
-/// Why one server could not be connected to.
+/// The reason why one server could not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The server.
+    /// The server's address, without user and password.
     pub server: String,
-    /// What went wrong.
+    /// The problem, in the server's words or the client's.
     pub reason: String,
 }
 
+/// Renders the refusals as the end of an error's text.
 fn refusals(all: &[Refusal]) -> String {
     all.iter().enumerate().fold(
         String::new(),

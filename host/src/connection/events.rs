@@ -1,4 +1,4 @@
-//! What the client tells: into the state, the counters and the log.
+//! The client's events: into the connection's state, its counters and the log.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -6,32 +6,36 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Event, ServerError};
 
-use super::client::Signs;
-use super::locked;
-use super::shared::Shared;
+use super::client_signs::ClientSigns;
+use super::shared::ConnectionShared;
+use crate::lock::locked;
 
-/// What can happen to every message is logged this often at most.
+/// The least time between two log lines of a kind that every message can cause.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Handles a client's events. Their queue is bounded, and what does not fit is lost.
-pub(super) struct Events {
-    shared: Arc<Shared>,
-    /// What is known of the client besides.
-    signs: Signs,
-    slow_consumers: Seldom,
-    server_errors: Seldom,
+/// Handles one client's events. The client's queue for them is bounded, and drops those that do not fit.
+pub(super) struct EventHandler {
+    /// The connection's state and counters.
+    shared: Arc<ConnectionShared>,
+    /// The client's signs: in use, ended.
+    signs: ClientSigns,
+    /// The throttle of the log line for a full queue.
+    slow_consumers: LogThrottle,
+    /// The throttle of the log line for an error that the server reports.
+    server_errors: LogThrottle,
 }
 
-impl Events {
-    pub(super) fn new(shared: &Arc<Shared>, signs: Signs) -> Self {
+impl EventHandler {
+    pub(super) fn new(shared: &Arc<ConnectionShared>, signs: ClientSigns) -> Self {
         Self {
             shared: Arc::clone(shared),
             signs,
-            slow_consumers: Seldom::default(),
-            server_errors: Seldom::default(),
+            slow_consumers: LogThrottle::default(),
+            server_errors: LogThrottle::default(),
         }
     }
 
+    /// Handles one event.
     pub(super) fn handle(&self, event: Event) {
         match event {
             Event::Connected => self.connected(),
@@ -54,7 +58,7 @@ impl Events {
 
     fn connected(&self) {
         // Permissions may have changed with the connection.
-        self.shared.inbox.allowed();
+        self.shared.inbox.forget_refusal();
         if !self.signs.is_current() {
             return;
         }
@@ -65,7 +69,7 @@ impl Events {
 
     fn slow_consumer(&self) {
         self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
-        if let Some(left_out) = self.slow_consumers.now() {
+        if let Some(left_out) = self.slow_consumers.pass() {
             tracing::warn!(
                 target: "wharf::connection", left_out,
                 "a subscription's queue is full: a message was dropped (slow consumer)"
@@ -79,26 +83,35 @@ impl Events {
             tracing::warn!(target: "wharf::connection", %error, "the server reports an error");
             return;
         };
-        let is_ours = self.shared.inbox.refused(text);
-        if !is_ours && let Some(left_out) = self.server_errors.now() {
+        let is_inbox = self.shared.inbox.note_refusal(text);
+        if !is_inbox && let Some(left_out) = self.server_errors.pass() {
             tracing::warn!(target: "wharf::connection", error = text, left_out, "the server reports an error");
         }
     }
 }
 
-/// Keeps a log line from repeating all the time.
+/// Keeps a log line from being written more than once per [`LOG_INTERVAL`].
 #[derive(Default)]
-struct Seldom(Mutex<(Option<Instant>, u64)>);
+struct LogThrottle(Mutex<ThrottleState>);
 
-impl Seldom {
-    /// If it is time for the line: how often it was left out since the last one.
-    fn now(&self) -> Option<u64> {
-        let (last, left_out) = &mut *locked(&self.0);
-        if last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-            *left_out += 1;
+/// The log lines of one throttle, written and left out.
+#[derive(Default)]
+struct ThrottleState {
+    /// The time of the last line.
+    last: Option<Instant>,
+    /// The number of lines left out since then.
+    left_out: u64,
+}
+
+impl LogThrottle {
+    /// The number of lines that were left out since the last one. `None` while this one has to be left out, too.
+    fn pass(&self) -> Option<u64> {
+        let mut state = locked(&self.0);
+        if state.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
+            state.left_out += 1;
             return None;
         }
-        *last = Some(Instant::now());
-        Some(std::mem::take(left_out))
+        state.last = Some(Instant::now());
+        Some(std::mem::take(&mut state.left_out))
     }
 }

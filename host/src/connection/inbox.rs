@@ -1,7 +1,8 @@
 //! Replies to requests, through one subscription to `_INBOX.<ours>.*`.
 //!
 //! The client's own requests leave an entry behind when no reply comes, which a guest could cause at will; and a server
-//! that forbids a request says so only in an event. Both are seen to here.
+//! that forbids a request says so only in an event. So requests are kept here instead: an entry goes with the caller that
+//! waits, and a refusal ends the wait.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,43 +12,47 @@ use async_nats::{Message, Subject};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::oneshot;
 
-use super::locked;
 use crate::error::Error;
+use crate::lock::locked;
 use crate::random::Token;
 
-/// Requests that may wait at once, over all guests. Well above what they may have in flight.
-const MAX_WAITING: usize = 65_536;
+/// The most requests that may wait at once, over all guests. Well above the number that guests may have in flight.
+const MAX_PENDING: usize = 65_536;
 
-type Answer = Result<Message, Error>;
+/// A reply, or the reason why there is none.
+type ReplyResult = Result<Message, Error>;
 
+/// The connection's inbox: the requests that wait for a reply.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// What all replies' subjects begin with, and the dot at its end.
+    /// The beginning of all replies' subjects, up to the last dot.
     prefix: String,
-    /// Who waits, by the last part of the subject. A service sees those of the requests to it: nobody may guess
-    /// another one, or it could answer in the place of others.
-    waiting: Mutex<HashMap<Token, Waiting>>,
-    /// The server does not let us subscribe to it.
+    /// The requests, by the last token of their replies' subjects. A service sees the tokens of the requests to it: nobody
+    /// may guess another one, or that service could answer in the place of others.
+    requests: Mutex<HashMap<Token, PendingRequest>>,
+    /// The server does not let us subscribe to the inbox.
     refused: AtomicBool,
 }
 
+/// A request that waits for a reply.
 #[derive(Debug)]
-struct Waiting {
-    /// What the request was sent to.
+struct PendingRequest {
+    /// The subject that the request was sent to.
     subject: Subject,
-    sender: oneshot::Sender<Answer>,
+    /// The way to the caller that waits.
+    sender: oneshot::Sender<ReplyResult>,
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
         Self {
             prefix: format!("_INBOX.{}.", Token::new()),
-            waiting: Mutex::default(),
+            requests: Mutex::default(),
             refused: AtomicBool::new(false),
         }
     }
 
-    /// What the one subscription is to.
+    /// The subject of the one subscription.
     pub(super) fn subject(&self) -> Subject {
         format!("{}*", self.prefix).into()
     }
@@ -59,107 +64,115 @@ impl Inbox {
                 .subject
                 .strip_prefix(&self.prefix)
                 .and_then(Token::parse);
-            if let Some(Waiting { sender, .. }) =
-                token.and_then(|token| locked(&self.waiting).remove(&token))
+            if let Some(PendingRequest { sender, .. }) =
+                token.and_then(|token| locked(&self.requests).remove(&token))
             {
-                // It may have stopped waiting just now.
+                // The caller may have stopped waiting just now.
                 let _ = sender.send(Ok(message));
             }
         }
     }
 
-    /// A place to wait for one reply.
-    pub(super) fn ticket(&self, subject: &Subject) -> Result<Ticket<'_>, Error> {
+    /// Registers a request to this subject, for one reply.
+    ///
+    /// # Errors
+    /// `Failed` while the server does not let us subscribe to the inbox, `Unavailable` while too many requests wait.
+    pub(super) fn pending_reply(&self, subject: &Subject) -> Result<PendingReply<'_>, Error> {
         if self.is_refused() {
             return Err(Error::Failed(format!(
                 "it does not let this user subscribe to '{}', where replies arrive: allow '_INBOX.>'",
                 self.subject()
             )));
         }
-        self.enter(Token::new(), subject.clone()).ok_or_else(|| {
+        self.register(Token::new(), subject.clone()).ok_or_else(|| {
             Error::Unavailable(format!(
-                "{MAX_WAITING} requests are waiting for a reply already"
+                "{MAX_PENDING} requests are waiting for a reply already"
             ))
         })
     }
 
-    /// A place to wait for a message from us to us. There is always room for it.
-    pub(super) fn fence(&self) -> Ticket<'_> {
+    /// Registers a message from us to us. There is always room for it.
+    pub(super) fn fence(&self) -> PendingReply<'_> {
         let token = Token::new();
         let (sender, receiver) = oneshot::channel();
-        let ticket = Ticket {
+        let pending = PendingReply {
             inbox: self,
             token,
             receiver,
         };
-        locked(&self.waiting).insert(
+        locked(&self.requests).insert(
             token,
-            Waiting {
-                subject: ticket.subject(),
+            PendingRequest {
+                subject: pending.subject(),
                 sender,
             },
         );
-        ticket
+        pending
     }
 
-    fn enter(&self, token: Token, subject: Subject) -> Option<Ticket<'_>> {
-        let mut waiting = locked(&self.waiting);
-        if waiting.len() >= MAX_WAITING {
+    /// Registers a request, if there is room.
+    fn register(&self, token: Token, subject: Subject) -> Option<PendingReply<'_>> {
+        let mut requests = locked(&self.requests);
+        if requests.len() >= MAX_PENDING {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        waiting.insert(token, Waiting { subject, sender });
-        drop(waiting);
-        Some(Ticket {
+        requests.insert(token, PendingRequest { subject, sender });
+        drop(requests);
+        Some(PendingReply {
             inbox: self,
             token,
             receiver,
         })
     }
 
-    /// Whether the server lets replies through to us.
+    /// Whether the server does not let us subscribe to the inbox.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Acquire)
     }
 
-    /// There is a new connection: its permissions may be others.
-    pub(super) fn allowed(&self) {
+    /// Forgets the server's refusal of the inbox: a new connection may have other permissions.
+    pub(super) fn forget_refusal(&self) {
         self.refused.store(false, Ordering::Release);
     }
 
-    /// The server reported an error. If it forbids a subject that somebody waits for, they learn it. True if the error
-    /// is about the inbox itself.
-    pub(super) fn refused(&self, error: &str) -> bool {
+    /// Notes an error that the server reported. If it forbids a subject that requests were sent to, they fail with the
+    /// error's words. True if the error is about the inbox itself.
+    pub(super) fn note_refusal(&self, error: &str) -> bool {
         let Some(subject) = forbidden_subject(error) else {
             return false;
         };
         if subject == &*self.subject() {
             self.refused.store(true, Ordering::Release);
         }
-        let mut waiting = locked(&self.waiting);
+        let mut requests = locked(&self.requests);
         let is_inbox = self.is_refused();
         let is_fence = |subject: &str| subject.starts_with(&self.prefix);
         // With the inbox itself forbidden no reply will come, to nobody; a fence finds another way.
-        let concerned =
-            |entry: &Waiting| &*entry.subject == subject || (is_inbox && !is_fence(&entry.subject));
-        let tokens: Vec<_> = waiting
+        let concerned = |entry: &PendingRequest| {
+            &*entry.subject == subject || (is_inbox && !is_fence(&entry.subject))
+        };
+        let tokens: Vec<_> = requests
             .iter()
             .filter(|(_, entry)| concerned(entry))
             .map(|(token, _)| *token)
             .collect();
-        for Waiting { sender, .. } in tokens.iter().filter_map(|token| waiting.remove(token)) {
+        for PendingRequest { sender, .. } in
+            tokens.iter().filter_map(|token| requests.remove(token))
+        {
             let _ = sender.send(Err(Error::Failed(error.to_owned())));
         }
         is_fence(subject)
     }
 
-    /// No reply will come any more.
+    /// Ends every wait: no reply will come any more.
     pub(super) fn abandon(&self) {
-        locked(&self.waiting).clear();
+        locked(&self.requests).clear();
     }
 }
 
-/// `Permissions Violation for Publish to "a.b"` → `a.b`; likewise `for Subscription to`.
+/// The subject that an error forbids: `Permissions Violation for Publish to "a.b"` → `a.b`, and likewise for
+/// `for Subscription to`.
 fn forbidden_subject(error: &str) -> Option<&str> {
     let (what, subject) = error.split_once('"')?;
     what.starts_with("Permissions Violation for")
@@ -167,15 +180,18 @@ fn forbidden_subject(error: &str) -> Option<&str> {
     subject.split('"').next()
 }
 
-/// One who waits for a reply. Nothing is left behind when it is dropped.
-pub(super) struct Ticket<'a> {
+/// The caller's side of a request that waits for a reply. Its drop removes the request from the inbox.
+pub(super) struct PendingReply<'a> {
+    /// The inbox that the request is in.
     inbox: &'a Inbox,
+    /// The last token of the reply's subject.
     token: Token,
-    receiver: oneshot::Receiver<Answer>,
+    /// Gets the reply.
+    receiver: oneshot::Receiver<ReplyResult>,
 }
 
-impl Ticket<'_> {
-    /// Where the reply goes.
+impl PendingReply<'_> {
+    /// The subject that the reply is sent to.
     pub(super) fn subject(&self) -> Subject {
         let mut subject = String::with_capacity(self.inbox.prefix.len() + 2 * size_of::<Token>());
         subject.push_str(&self.inbox.prefix);
@@ -183,15 +199,15 @@ impl Ticket<'_> {
         subject.into()
     }
 
-    /// The reply, or the server's refusal. `None` when there will be none, because the connection has ended.
-    pub(super) async fn answer(&mut self) -> Option<Answer> {
+    /// Waits for the reply, or the server's refusal. `None` when there will be none, because the connection has ended.
+    pub(super) async fn reply(&mut self) -> Option<ReplyResult> {
         (&mut self.receiver).await.ok()
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for PendingReply<'_> {
     fn drop(&mut self) {
-        locked(&self.inbox.waiting).remove(&self.token);
+        locked(&self.inbox.requests).remove(&self.token);
     }
 }
 
@@ -202,10 +218,10 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_left_behind_by_one_who_stopped_waiting() {
         let inbox = Inbox::new();
-        let ticket = inbox.ticket(&"a".into()).expect("a place");
-        assert_eq!(locked(&inbox.waiting).len(), 1);
-        drop(ticket);
-        assert_eq!(locked(&inbox.waiting).len(), 0);
+        let pending = inbox.pending_reply(&"a".into()).expect("a place");
+        assert_eq!(locked(&inbox.requests).len(), 1);
+        drop(pending);
+        assert_eq!(locked(&inbox.requests).len(), 0);
     }
 
     fn reply(subject: String) -> Message {
@@ -223,8 +239,8 @@ mod tests {
     #[tokio::test]
     async fn a_reply_reaches_the_one_whose_token_it_bears_and_forged_ones_reach_nobody() {
         let inbox = Inbox::new();
-        let mut first = inbox.ticket(&"a".into()).expect("a place");
-        let mut second = inbox.ticket(&"a".into()).expect("a place");
+        let mut first = inbox.pending_reply(&"a".into()).expect("a place");
+        let mut second = inbox.pending_reply(&"a".into()).expect("a place");
         // What one who has seen the first one's subject would try.
         let seen = u128::from_be_bytes(first.token.to_bytes());
         let mut tried: Vec<_> = (0..1000)
@@ -240,7 +256,7 @@ mod tests {
         tried.extend((0..1000).map(|number| format!("{}{number}", inbox.prefix)));
         let tried: Vec<_> = tried.into_iter().map(reply).collect();
         inbox.serve(futures_util::stream::iter(tried)).await;
-        assert!(matches!(first.answer().await, Some(Ok(_))));
+        assert!(matches!(first.reply().await, Some(Ok(_))));
         assert!(
             second.receiver.try_recv().is_err(),
             "the second still waits"
@@ -250,26 +266,28 @@ mod tests {
     #[tokio::test]
     async fn places_are_bounded_but_a_fence_always_has_one() {
         let inbox = Inbox::new();
-        let tickets: Vec<_> = (0..MAX_WAITING)
-            .map(|_| inbox.ticket(&"a".into()).expect("a place"))
+        let pending: Vec<_> = (0..MAX_PENDING)
+            .map(|_| inbox.pending_reply(&"a".into()).expect("a place"))
             .collect();
         assert!(matches!(
-            inbox.ticket(&"a".into()),
+            inbox.pending_reply(&"a".into()),
             Err(Error::Unavailable(_))
         ));
-        assert_eq!(locked(&inbox.waiting).len(), tickets.len());
+        assert_eq!(locked(&inbox.requests).len(), pending.len());
         let _fence = inbox.fence();
-        assert_eq!(locked(&inbox.waiting).len(), tickets.len() + 1);
+        assert_eq!(locked(&inbox.requests).len(), pending.len() + 1);
     }
 
     #[tokio::test]
     async fn a_forbidden_subject_fails_the_requests_to_it_alone() {
         let inbox = Inbox::new();
-        let (mut forbidden, mut other) =
-            (inbox.ticket(&"a".into()).expect("a place"), inbox.fence());
-        assert!(!inbox.refused("Permissions Violation for Publish to \"a\""));
+        let (mut forbidden, mut other) = (
+            inbox.pending_reply(&"a".into()).expect("a place"),
+            inbox.fence(),
+        );
+        assert!(!inbox.note_refusal("Permissions Violation for Publish to \"a\""));
         assert!(
-            matches!(forbidden.answer().await, Some(Err(Error::Failed(text))) if text.contains("\"a\""))
+            matches!(forbidden.reply().await, Some(Err(Error::Failed(text))) if text.contains("\"a\""))
         );
         assert!(
             other.receiver.try_recv().is_err(),
@@ -280,16 +298,19 @@ mod tests {
     #[tokio::test]
     async fn a_forbidden_inbox_fails_all_requests_but_no_fence() {
         let inbox = Inbox::new();
-        let (mut request, mut fence) = (inbox.ticket(&"a".into()).expect("a place"), inbox.fence());
-        assert!(inbox.refused(&format!(
+        let (mut request, mut fence) = (
+            inbox.pending_reply(&"a".into()).expect("a place"),
+            inbox.fence(),
+        );
+        assert!(inbox.note_refusal(&format!(
             "Permissions Violation for Subscription to \"{}\"",
             inbox.subject()
         )));
-        assert!(matches!(
-            request.answer().await,
-            Some(Err(Error::Failed(_)))
-        ));
+        assert!(matches!(request.reply().await, Some(Err(Error::Failed(_)))));
         assert!(fence.receiver.try_recv().is_err(), "the fence still waits");
-        assert!(matches!(inbox.ticket(&"a".into()), Err(Error::Failed(_))));
+        assert!(matches!(
+            inbox.pending_reply(&"a".into()),
+            Err(Error::Failed(_))
+        ));
     }
 }

@@ -1,30 +1,37 @@
 //! The one connection to NATS: connect, authenticate, TLS, reconnect, fence, drain.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `plan.rs`, `auth.rs` | settings → options of the client, and the first connect |
-//! | `reconnect.rs` | which server next, after which wait, and when to give up |
-//! | `shared.rs`, `events.rs` | what the connection's thread and its callers share: state, counters, log lines |
-//! | `cause.rs` | why the connection broke, as far as the client lets it be known |
+//! | `mod.rs` | [`Connection`]: publish, subscribe, request, fence, quiesce, close |
+//! | `options.rs`, `auth.rs` | settings → options of the client, and the first connect |
+//! | `reconnect.rs` | the choice of the next server, of the wait before it, and of when to give up |
 //! | `thread.rs` | the thread that runs the client, from open to end |
-//! | `client.rs` | the client of now, and how the next one is made when it ends |
+//! | `shared.rs` | state that the thread and its callers share: the connection's state, counters, inbox, subscriptions |
+//! | `client.rs` | the current client, and the next one that is made when it ends |
+//! | `client_signs.rs` | facts about one client that must not be lost: in use, ended |
+//! | `events.rs` | the client's events: into the state, the counters and the log |
+//! | `cause.rs` | the cause of a broken connection, as far as the client lets it be known |
 //! | `inbox.rs` | replies to requests, through one subscription |
-//! | `inbound.rs` | a subscription, and how several are stopped without losing a message |
-//! | `lines.rs` | all subscriptions, so that they can move to another client |
-//! | `publish_ack.rs` | a publish that a stream acknowledges |
+//! | `inbound.rs` | a subscription as its reader holds it, and the steps that stop several without losing a message |
+//! | `subscription.rs` | the state of one subscription, which outlives clients |
+//! | `open_subscriptions.rs` | all subscriptions, so that they can move to another client |
+//! | `publish_ack.rs` | a stream's acknowledgement of a publish |
+//! | `error.rs` | errors of connecting |
 
 mod auth;
 mod cause;
 mod client;
+mod client_signs;
 mod error;
 mod events;
 mod inbound;
 mod inbox;
-mod lines;
-mod plan;
+mod open_subscriptions;
+mod options;
 mod publish_ack;
 mod reconnect;
 mod shared;
+mod subscription;
 mod thread;
 
 use std::future::Future;
@@ -41,58 +48,63 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::ConnectionSettings;
 use crate::error::Error;
-use crate::lock::locked;
 use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
 
-use client::{Clients, Held};
+use client::{Clients, CurrentClient};
 pub use error::{ConnectError, Refusal};
-use inbound::Target;
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
-use shared::Shared;
+use shared::ConnectionShared;
 pub use shared::{ConnectionCounters, ConnectionState};
-use thread::Thread;
+use subscription::SubscriptionTarget;
+use thread::ConnectionThread;
 
-/// How long a publish or subscribe waits for room in the client's queue, which fills up while there is no server.
-const QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait of a publish or subscribe for room in the client's queue, which fills up while there is no server.
+const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a fence waits before it is sent again: it may have been lost together with a connection.
+/// The time after which a fence is sent again: it may have been lost together with a connection.
 const FENCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One connection to NATS, shared by all its clones. When the last one is dropped it ends, without a fence.
+/// One connection to NATS, shared by all clones of this handle. When the last one is dropped the connection ends, without
+/// a fence.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection(Arc<Inner>);
+pub(crate) struct Connection(Arc<ConnectionInner>);
 
+/// The parts of a connection.
 #[derive(Debug)]
-struct Inner {
+struct ConnectionInner {
+    /// The current client.
     clients: Arc<Clients>,
-    shared: Arc<Shared>,
-    thread: Thread,
+    /// State that is shared with the thread.
+    shared: Arc<ConnectionShared>,
+    /// The thread that runs the client.
+    thread: ConnectionThread,
 }
 
 impl Connection {
     /// Connects: one pass over the servers. May be called from any runtime; the client gets a thread of its own.
     ///
     /// # Errors
-    /// When a setting cannot be used, or with what every server answered.
+    /// `Refused` with each server's reason, `Thread`, or the error of a setting that cannot be used.
     pub(crate) async fn open(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
-        let plan = plan::Plan::new(settings)?;
-        let shared = Arc::new(Shared::new());
+        let plan = options::ConnectPlan::new(settings)?;
+        let shared = Arc::new(ConnectionShared::new());
         let (thread, clients) = thread::start(plan, &shared).await?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(ConnectionInner {
             clients,
             shared,
             thread,
         })))
     }
 
-    /// The client of now: it may end, and then there is another one, so it is not to be kept for long. Its calls may
-    /// wait without a limit while there is no server: those here do not.
+    /// The current client. A client may end, and then there is another one, so it is not to be kept for long. A client's
+    /// own calls may wait without a limit while there is no server: those of [`Connection`] do not.
     pub(crate) fn client(&self) -> async_nats::Client {
         self.0.clients.current().client.clone()
     }
 
-    /// Its one `JetStream` context, not to be kept for long, either; its task lives on the connection's thread.
+    /// The current client's one `JetStream` context, which is not to be kept for long, either. The context's task lives on
+    /// the connection's thread.
     pub(crate) fn jetstream(&self) -> async_nats::jetstream::Context {
         self.0.clients.current().jetstream.clone()
     }
@@ -102,23 +114,26 @@ impl Connection {
         self.0.clients.current().client.max_payload()
     }
 
-    /// The connection's own thread. Nothing that computes belongs there. When the connection is closed or lost for
+    /// The runtime of the connection's own thread. Nothing that computes belongs there. When the connection is closed or lost for
     /// good the thread ends, and the tasks on it are dropped.
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         self.0.thread.runtime()
     }
 
-    /// Whether there is a server, and whether there can be one again.
+    /// The connection's state, to be read or watched.
     pub(crate) fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.shared.state()
     }
 
-    /// What has happened so far.
+    /// The connection's counters, as they are now.
     pub(crate) fn counters(&self) -> ConnectionCounters {
         self.0.shared.counters()
     }
 
-    /// Publishes a message. Ok says that it is on its way.
+    /// Publishes a message. `Ok` means that the client has taken it, not that the server has.
+    ///
+    /// # Errors
+    /// `Invalid` for a subject that cannot be published on, `TooLarge`, `Unavailable`.
     pub(crate) async fn publish(
         &self,
         subject: Subject,
@@ -136,7 +151,7 @@ impl Connection {
             payload,
             headers,
         };
-        self.promptly(client.publish_message(message))
+        self.with_queue_timeout(client.publish_message(message))
             .await?
             .map_err(|error| match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => {
@@ -148,6 +163,9 @@ impl Connection {
     }
 
     /// Subscribes to a subject, as a member of a queue group or alone.
+    ///
+    /// # Errors
+    /// `Invalid` for a subject or queue group that is none, `Unavailable`.
     pub(crate) async fn subscribe(
         &self,
         subject: Subject,
@@ -157,17 +175,20 @@ impl Connection {
         if let Some(queue) = &queue {
             check_queue(queue).map_err(Error::Invalid)?;
         }
-        let target = Target { subject, queue };
+        let target = SubscriptionTarget { subject, queue };
         loop {
             let current = self.current().await?;
-            match self.promptly(target.subscribe(&current.client)).await? {
+            match self
+                .with_queue_timeout(target.subscribe(&current.client))
+                .await?
+            {
                 Ok(subscriber) => {
-                    let lines = &self.0.shared.lines;
-                    let entered = lines.enter(target.clone(), subscriber, current.number);
-                    if let Some(inbound) = entered {
+                    let all = &self.0.shared.subscriptions;
+                    let inbound = Inbound::new(all, target.clone(), subscriber, current.number);
+                    if let Some(inbound) = inbound {
                         return Ok(inbound);
                     }
-                    // The client has ended meanwhile: once more, with the next one.
+                    // The client has ended meanwhile: try again, with the next one.
                 }
                 Err(error) => match error.kind() {
                     SubscribeErrorKind::InvalidSubject | SubscribeErrorKind::InvalidQueueName => {
@@ -181,6 +202,9 @@ impl Connection {
     }
 
     /// Publishes a message and waits for the first reply.
+    ///
+    /// # Errors
+    /// As [`Connection::publish`], and `Timeout`, `NoResponders`, or `Failed` with the server's refusal.
     pub(crate) async fn request(
         &self,
         subject: Subject,
@@ -188,18 +212,16 @@ impl Connection {
         payload: Bytes,
         within: Duration,
     ) -> Result<Message, Error> {
-        let mut ticket = self.0.shared.inbox.ticket(&subject)?;
-        let answer = async {
-            self.publish(subject, Some(ticket.subject()), headers, payload)
+        let mut pending = self.0.shared.inbox.pending_reply(&subject)?;
+        let reply = async {
+            self.publish(subject, Some(pending.subject()), headers, payload)
                 .await?;
-            ticket
-                .answer()
+            pending
+                .reply()
                 .await
-                .unwrap_or_else(|| Err(self.unavailable()))
+                .unwrap_or_else(|| Err(self.0.shared.unavailable()))
         };
-        let message = timeout(within, answer)
-            .await
-            .map_err(|_| Error::Timeout)??;
+        let message = timeout(within, reply).await.map_err(|_| Error::Timeout)??;
         match message.status {
             Some(StatusCode::NO_RESPONDERS) => Err(Error::NoResponders),
             _ => Ok(message),
@@ -207,6 +229,10 @@ impl Connection {
     }
 
     /// Publishes a message that a stream stores, and waits for the stream's acknowledgement.
+    ///
+    /// # Errors
+    /// As [`Connection::request`], with `NotFound` for `NoResponders`, and `Conflict`, `Invalid`, `Unsupported`,
+    /// `Unavailable` or `Failed` as the stream says.
     pub(crate) async fn publish_acked(
         &self,
         subject: Subject,
@@ -224,9 +250,9 @@ impl Connection {
         }
     }
 
-    /// A round trip: everything that the server had sent before has arrived, everything sent before was taken.
+    /// Makes a round trip: everything that the server had sent before has arrived, everything sent before was taken.
     ///
-    /// It is a message from us to us. Where the server's permissions forbid that, the server's refusal, which names the
+    /// A fence is a message from us to us. Where the server's permissions forbid that, the server's refusal, which names the
     /// message, has made the same way and counts as much.
     ///
     /// # Errors
@@ -234,29 +260,29 @@ impl Connection {
     pub(crate) async fn fence(&self, within: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + within;
         let mut state = self.state();
-        let mut ticket = self.0.shared.inbox.fence();
+        let mut pending = self.0.shared.inbox.fence();
         let disconnects = self.0.shared.disconnects();
         let mut refused_subscription = None;
         loop {
             let round = async {
                 if self.0.shared.inbox.is_refused() {
                     // Nothing can come back to us but the refusal of a subscription.
-                    refused_subscription = Some(self.subscribe(ticket.subject(), None).await?);
+                    refused_subscription = Some(self.subscribe(pending.subject(), None).await?);
                 } else {
-                    self.publish(ticket.subject(), None, None, Bytes::new())
+                    self.publish(pending.subject(), None, None, Bytes::new())
                         .await?;
                 }
-                Ok::<_, Error>(timeout(FENCE_INTERVAL, ticket.answer()).await)
+                Ok::<_, Error>(timeout(FENCE_INTERVAL, pending.reply()).await)
             };
             let lost = async { state.wait_for(ConnectionState::is_final).await.map(|_| ()) };
             tokio::select! {
                 biased;
                 answer = timeout_at(deadline, round) => match answer.map_err(|_| Error::Timeout)?? {
                     Ok(Some(_)) => break,
-                    Ok(None) => return Err(self.unavailable()),
+                    Ok(None) => return Err(self.0.shared.unavailable()),
                     Err(_) => {}
                 },
-                _ = lost => return Err(self.unavailable()),
+                _ = lost => return Err(self.0.shared.unavailable()),
             }
         }
         drop(refused_subscription);
@@ -282,13 +308,13 @@ impl Connection {
         let fenced = self
             .fence(deadline.saturating_duration_since(Instant::now()))
             .await;
-        // Ending is worth a moment even when the time is up: otherwise readers would wait for ever.
+        // The end of subscriptions gets a moment even when the time is up: otherwise readers would wait for ever.
         let ended =
-            inbound::end_all(subscriptions, deadline.max(Instant::now() + QUEUE_WAIT)).await;
+            inbound::end_all(subscriptions, deadline.max(Instant::now() + MAX_QUEUE_WAIT)).await;
         fenced.and(stopped).and(ended)
     }
 
-    /// A fence, then the end of the client and of its thread.
+    /// Closes the connection: a fence, then the end of the client and of its thread.
     ///
     /// Not to be awaited on the connection's own runtime, which ends with it.
     ///
@@ -300,66 +326,63 @@ impl Connection {
         fenced
     }
 
-    /// The client of now. Where it has just ended the next one is waited for, but not for ever.
-    async fn current(&self) -> Result<Held<'_>, Error> {
-        let Inner {
+    /// The current client. Where it has just ended, the next one is awaited for up to [`MAX_QUEUE_WAIT`].
+    ///
+    /// # Errors
+    /// `Unavailable` if there is none by then, or the connection is lost or closed.
+    async fn current(&self) -> Result<CurrentClient<'_>, Error> {
+        let ConnectionInner {
             clients, shared, ..
         } = &*self.0;
         if shared.is_over() {
-            return Err(self.unavailable());
+            return Err(self.0.shared.unavailable());
         }
         let current = clients.current();
         if !current.has_ended() {
             return Ok(current);
         }
         let mut state = self.state();
-        let living = async {
+        let running = async {
             tokio::select! {
-                living = clients.living() => living,
+                running = clients.running() => running,
                 _ = state.wait_for(ConnectionState::is_final) => None,
             }
         };
-        let living = timeout(QUEUE_WAIT, living).await.ok().flatten();
-        living.ok_or_else(|| self.unavailable())
+        let running = timeout(MAX_QUEUE_WAIT, running).await.ok().flatten();
+        running.ok_or_else(|| self.0.shared.unavailable())
     }
 
-    /// Waits for room in the client's queue, but not for ever. There nearly always is room: only then a timer is made.
-    async fn promptly<T>(&self, command: impl Future<Output = T>) -> Result<T, Error> {
+    /// Gives the client a command, and waits for room in the client's queue for up to [`MAX_QUEUE_WAIT`]. As there nearly
+    /// always is room, a timer is made only where there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no room by then, or the connection is lost or closed.
+    async fn with_queue_timeout<T>(&self, command: impl Future<Output = T>) -> Result<T, Error> {
         if self.0.shared.is_over() {
-            return Err(self.unavailable());
+            return Err(self.0.shared.unavailable());
         }
         let mut command = std::pin::pin!(command);
         let first =
             std::future::poll_fn(|context| Poll::Ready(command.as_mut().poll(context))).await;
         match first {
             Poll::Ready(done) => Ok(done),
-            Poll::Pending => timeout(QUEUE_WAIT, command)
+            Poll::Pending => timeout(MAX_QUEUE_WAIT, command)
                 .await
-                .map_err(|_| self.unavailable()),
+                .map_err(|_| self.0.shared.unavailable()),
         }
-    }
-
-    /// Why the connection does not take anything now.
-    fn unavailable(&self) -> Error {
-        Error::Unavailable(match &*self.state().borrow() {
-            ConnectionState::Connected => {
-                "the server does not keep up: the connection's queue is full".to_owned()
-            }
-            ConnectionState::Disconnected => {
-                "there is no connection to NATS, and nothing more can be queued".to_owned()
-            }
-            ConnectionState::Lost(why) => format!("the connection to NATS is lost: {why}"),
-            ConnectionState::Closed => "the connection to NATS is closed".to_owned(),
-        })
     }
 }
 
-/// A command met the client at its end.
+/// The error of a command that met the client at its end.
 fn broken() -> Error {
     Error::Unavailable("the connection to NATS broke at this moment".to_owned())
 }
 
-/// Whether it can be published on. The usual subject is told by a glance at its bytes; words are for the others.
+/// Checks that a subject can be published on. The usual subject is recognized by its bytes; the slower check, which words
+/// the problem, is for the others.
+///
+/// # Errors
+/// `Invalid` for a subject with wildcards, or one that is none.
 fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
     let is_usual = subject.len() <= MAX_SUBJECT_BYTES
         && subject.is_valid()

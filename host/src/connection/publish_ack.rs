@@ -1,51 +1,61 @@
-//! A publish that a stream acknowledges.
+//! A stream's acknowledgement of a publish, and its refusals.
 
 use serde::Deserialize;
 
 use crate::error::Error;
 
-/// A stream has stored a message.
+/// An acknowledgement: a stream has stored a message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct PublishAck {
-    /// The stream.
+    /// The stream's name.
     pub stream: String,
-    /// The message's sequence in it.
+    /// The message's sequence number in the stream.
     #[serde(rename = "seq")]
     pub sequence: u64,
-    /// It had been stored before, under the same message id.
+    /// The message had been stored before, under the same message id.
     #[serde(default)]
     pub duplicate: bool,
 }
 
+/// A stream's refusal of a message.
 #[derive(Deserialize)]
-struct Refused {
+struct ErrorResponse {
+    /// The reason.
     error: ApiError,
 }
 
+/// An error as the JetStream API writes it.
 #[derive(Deserialize)]
 struct ApiError {
+    /// The kind of error, as an HTTP status.
     code: u16,
+    /// The server's own number of the error. 0 if it gives none.
     #[serde(default)]
     err_code: u32,
+    /// The server's words for the error.
     #[serde(default)]
     description: String,
 }
 
-/// The server's numbers for its errors, as far as they are told apart.
+/// The server's numbers of the errors that are told apart here.
+/// <https://github.com/nats-io/nats-server/blob/main/server/errors.json>
 mod code {
     pub(super) const WRONG_LAST_SEQUENCE: u32 = 10071;
     pub(super) const WRONG_LAST_SEQUENCE_IN_CLUSTER: u32 = 10164;
     pub(super) const WRONG_LAST_MESSAGE_ID: u32 = 10070;
     pub(super) const TTL_NOT_VALID: u32 = 10165;
     pub(super) const TTL_NOT_ENABLED: u32 = 10166;
-    /// As in HTTP: the stream has no leader, or the server no resources.
+    /// HTTP's number: the stream has no leader, or the server no resources.
     pub(super) const SERVICE_UNAVAILABLE: u16 = 503;
 }
 
-/// Reads a stream's answer to a message.
+/// Reads a stream's answer to a message that was published on this subject.
+///
+/// # Errors
+/// `Conflict`, `Invalid`, `Unsupported` or `Unavailable` as the stream says, `Failed` for all else.
 pub(super) fn acknowledged(subject: &str, answer: &[u8]) -> Result<PublishAck, Error> {
-    if let Ok(Refused { error }) = serde_json::from_slice(answer) {
+    if let Ok(ErrorResponse { error }) = serde_json::from_slice(answer) {
         return Err(refusal(error));
     }
     serde_json::from_slice(answer).map_err(|error| {
@@ -55,6 +65,7 @@ pub(super) fn acknowledged(subject: &str, answer: &[u8]) -> Result<PublishAck, E
     })
 }
 
+/// The error that a stream's refusal becomes.
 fn refusal(error: ApiError) -> Error {
     match error.err_code {
         code::WRONG_LAST_SEQUENCE

@@ -1,7 +1,7 @@
-//! Which server next, after which wait, and when to give up.
+//! The choice of the next server, of the wait before it, and of when to give up.
 //!
-//! The client's own count covers the first connect, too, and cannot be 0; it waits before every server instead of once
-//! a pass, and asks a server that refuses us for ever. So the choice is made here, before every attempt.
+//! The client's own count covers the first connect, too, and cannot be 0; the client waits before every server instead
+//! of once a pass, and asks a server that refuses us for ever. So the choice is made here, before every attempt.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -10,59 +10,65 @@ use std::time::{Duration, Instant};
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
 
-use super::locked;
-use super::shared::Shared;
+use super::shared::ConnectionShared;
 use crate::config::ConnectionSettings;
+use crate::lock::locked;
 
-/// A server that refuses us twice in one outage will not change its mind.
-const REFUSALS: u32 = 2;
+/// The most times that one server may refuse us in one outage: with the second refusal the connection is given up, as
+/// such a server does not change its mind.
+const MAX_REFUSALS: u32 = 2;
 
-/// How a server's refusal reads: credentials that are wrong, or no longer good.
+/// Words of a server's refusal, in small letters: credentials that are wrong, or no longer good.
 const REFUSAL_WORDS: [&str; 3] = [
     "authorization violation",
     "authentication expired",
     "authentication revoked",
 ];
 
-pub(super) struct Reconnects {
-    /// Passes over the servers in one outage, at most.
-    max: Option<u32>,
+/// The settings of reconnecting, and the progress of the current outage.
+pub(super) struct ReconnectPolicy {
+    /// The most passes over the servers in one outage. `None`: no limit.
+    max_passes: Option<u32>,
+    /// The wait before the last server of a pass. A connection that was up for less is tried again only after it.
     wait: Duration,
+    /// Shuffle the servers before each pass.
     randomize: bool,
-    /// The outage now, or the last one.
+    /// The current outage, or the last one.
     outage: Mutex<Outage>,
     /// The servers, as the client that connected or asked last knew them.
     pool: Mutex<Vec<Server>>,
 }
 
-/// How far the attempts have come since the connection was lost.
+/// The progress of the attempts since the connection was lost.
 #[derive(Default)]
 struct Outage {
-    /// How many connects had succeeded when it began: another number means another outage.
+    /// The number of connects that had succeeded when the outage began: another number means another outage.
     connects: u64,
     /// Passes over the servers, the current one included.
     passes: u32,
-    /// What is left of the current pass.
+    /// The servers that the current pass has yet to try.
     left: VecDeque<ServerAddr>,
-    /// What was tried last. If that succeeded, the server that is lost now.
+    /// The server that was tried last. If that attempt succeeded, the server that is lost now.
     last: Option<ServerAddr>,
-    /// When that attempt began. If it succeeded, the connection was up from then on. (The client's event that says when
-    /// it was complete may be lost.)
+    /// The time when that attempt began. If it succeeded, the connection was up from then on. (The client's event that
+    /// says when it was complete may be lost.)
     began: Option<Instant>,
-    /// How often each server has refused us.
+    /// The number of times that each server has refused us.
     refusals: HashMap<ServerAddr, u32>,
 }
 
-/// What to do about a connection that is lost.
-pub(super) enum Next {
+/// The next step after a connection was lost, or an attempt failed.
+pub(super) enum ReconnectDecision {
+    /// Try this server, after its delay.
     Try(ReconnectToServer),
+    /// Try no more. The connection's state says why.
     GiveUp,
 }
 
-impl Reconnects {
+impl ReconnectPolicy {
     pub(super) fn new(settings: &ConnectionSettings) -> Self {
         Self {
-            max: settings.max_reconnect,
+            max_passes: settings.max_reconnect,
             wait: settings.reconnect_wait,
             randomize: settings.randomize,
             outage: Mutex::default(),
@@ -70,28 +76,29 @@ impl Reconnects {
         }
     }
 
-    /// The first connect succeeded, with this server.
-    pub(super) fn connected(&self, server: &ServerAddr) {
+    /// Notes that the first connect succeeded, with this server.
+    pub(super) fn note_first_connect(&self, server: &ServerAddr) {
         let mut outage = locked(&self.outage);
         outage.last = Some(server.clone());
         outage.began = Some(Instant::now());
     }
 
-    /// The servers, as a client knows them.
-    pub(super) fn knows(&self, pool: Vec<Server>) {
+    /// Sets the servers, as a client knows them.
+    pub(super) fn set_pool(&self, pool: Vec<Server>) {
         *locked(&self.pool) = pool;
     }
 
-    pub(super) fn known(&self) -> Vec<Server> {
+    /// The servers, as the last client knew them.
+    pub(super) fn pool(&self) -> Vec<Server> {
         locked(&self.pool).clone()
     }
 
-    /// The servers, for one who makes the next client after one has ended.
-    pub(super) fn known_after_end(&self) -> Vec<Server> {
-        let mut pool = self.known();
+    /// The servers, for the next client that is made after one has ended.
+    pub(super) fn pool_after_client_end(&self) -> Vec<Server> {
+        let mut pool = self.pool();
         let last = locked(&self.outage).last.clone();
         for server in &mut pool {
-            // Of use only if it ended while it looked for a server, which then has to count as an attempt.
+            // Of use only if the client ended while it looked for a server, which then has to count as an attempt.
             if Some(&server.addr) == last.as_ref() {
                 server.last_error = Some("the client ended".to_owned());
             }
@@ -99,16 +106,26 @@ impl Reconnects {
         pool
     }
 
-    /// Called before every attempt to connect again, by the client, and by one who makes the next client.
+    /// Decides about the next attempt. Called before every one, by the client, and where the next client is made.
     ///
-    /// The first attempt after a connection is at once, also where it was the only server's: what cut it may have been
-    /// one message. After one that was up for less than `reconnect_wait` it is not: whoever sends such messages all the
-    /// time would otherwise have us reconnect all the time.
-    pub(super) fn next(&self, pool: &[Server], shared: &Arc<Shared>) -> Next {
+    /// The first attempt after a lost connection is at once, also with a single server: one message may have cut the
+    /// connection. After a connection that was up for less than `reconnect_wait` the wait comes first: otherwise a sender
+    /// of such messages could have us reconnect all the time.
+    pub(super) fn next(
+        &self,
+        pool: &[Server],
+        shared: &Arc<ConnectionShared>,
+    ) -> ReconnectDecision {
         self.next_at(Instant::now(), pool, shared)
     }
 
-    fn next_at(&self, now: Instant, pool: &[Server], shared: &Arc<Shared>) -> Next {
+    /// Decides as [`ReconnectPolicy::next`] at this time.
+    fn next_at(
+        &self,
+        now: Instant,
+        pool: &[Server],
+        shared: &Arc<ConnectionShared>,
+    ) -> ReconnectDecision {
         let connects = shared.connects();
         let mut outage = locked(&self.outage);
         let is_first = outage.connects != connects;
@@ -125,20 +142,20 @@ impl Reconnects {
                 ..Outage::default()
             };
             shared.disconnected();
-        } else if let Some(reason) = outage.failed(pool) {
+        } else if let Some(reason) = outage.note_failure(pool) {
             shared.give_up(reason);
-            return Next::GiveUp;
+            return ReconnectDecision::GiveUp;
         }
         if outage.left.is_empty() {
-            if self.max.is_some_and(|max| outage.passes >= max) {
+            if self.max_passes.is_some_and(|max| outage.passes >= max) {
                 shared.give_up(self.used_up(pool));
-                return Next::GiveUp;
+                return ReconnectDecision::GiveUp;
             }
             outage.passes += 1;
             outage.left = self.order(pool, outage.last.as_ref());
         }
         let Some(server) = outage.left.pop_front() else {
-            return Next::GiveUp;
+            return ReconnectDecision::GiveUp;
         };
         // Other servers are tried at once; the wait is before the last one of a pass, which has failed before.
         let is_last = outage.left.is_empty();
@@ -157,7 +174,7 @@ impl Reconnects {
         attempt(server, wait)
     }
 
-    /// The servers in the order of one pass. The one that failed last is the last one.
+    /// The servers in the order of one pass: the one that failed last comes last.
     fn order(&self, pool: &[Server], failed: Option<&ServerAddr>) -> VecDeque<ServerAddr> {
         let mut servers: Vec<_> = pool.iter().map(|server| server.addr.clone()).collect();
         if self.randomize {
@@ -167,8 +184,9 @@ impl Reconnects {
         servers.into()
     }
 
+    /// The reason for giving up after the last pass.
     fn used_up(&self, pool: &[Server]) -> String {
-        let tries = self.max.unwrap_or_default();
+        let tries = self.max_passes.unwrap_or_default();
         if tries == 0 {
             return "it broke, and max_reconnect is 0".to_owned();
         }
@@ -185,8 +203,8 @@ impl Reconnects {
 }
 
 impl Outage {
-    /// Takes note that the last attempt failed. A reason if that was once too often.
-    fn failed(&mut self, pool: &[Server]) -> Option<String> {
+    /// Notes that the last attempt failed. Returns the reason for giving up if its server has refused us too often.
+    fn note_failure(&mut self, pool: &[Server]) -> Option<String> {
         let server = pool
             .iter()
             .find(|server| Some(&server.addr) == self.last.as_ref())?;
@@ -198,11 +216,12 @@ impl Outage {
         }
         let refusals = self.refusals.entry(server.addr.clone()).or_default();
         *refusals += 1;
-        (*refusals >= REFUSALS).then(|| format!("{server} does not let us in any more: {reason}"))
+        (*refusals >= MAX_REFUSALS)
+            .then(|| format!("{server} does not let us in any more: {reason}"))
     }
 }
 
-/// The client does not note a name that does not resolve.
+/// The last error of a server. The client notes none for a name that does not resolve.
 fn last_error(server: &Server) -> &str {
     server
         .last_error
@@ -210,7 +229,7 @@ fn last_error(server: &Server) -> &str {
         .unwrap_or("its name does not resolve")
 }
 
-/// A server that nothing is known of yet.
+/// A server that was not tried yet.
 pub(super) fn untried(addr: ServerAddr) -> Server {
     Server {
         addr,
@@ -221,19 +240,21 @@ pub(super) fn untried(addr: ServerAddr) -> Server {
     }
 }
 
-pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> Next {
-    Next::Try(ReconnectToServer {
+/// The decision to try this server after this wait.
+pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> ReconnectDecision {
+    ReconnectDecision::Try(ReconnectToServer {
         addr,
         delay: Some(wait),
     })
 }
 
-/// Up to a tenth more, so that many clients do not come back at once.
+/// The wait and up to a tenth more, so that many clients do not come back at once.
 fn jittered(wait: Duration) -> Duration {
     let tenths = f64::from(u32::try_from(random() >> 32).unwrap_or_default()) / f64::from(u32::MAX);
     wait + wait.mul_f64(tenths / 10.0)
 }
 
+/// Shuffles the items.
 pub(super) fn shuffle<T>(items: &mut [T]) {
     for end in (1..items.len()).rev() {
         let other = usize::try_from(random() % (end as u64 + 1)).unwrap_or_default();
@@ -241,7 +262,7 @@ pub(super) fn shuffle<T>(items: &mut [T]) {
     }
 }
 
-/// Good enough to spread clients. Nothing secret depends on it.
+/// A random number to spread clients. Not for secrets: it is not a cryptographic one.
 fn random() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -1,4 +1,4 @@
-//! What the connection's thread and its callers share.
+//! State that the connection's thread and its callers share: the connection's state, counters, inbox and subscriptions.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,30 +9,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::cause;
 use super::inbox::Inbox;
-use super::lines::Lines;
-use super::locked;
+use super::open_subscriptions::OpenSubscriptions;
+use crate::error::Error;
+use crate::lock::locked;
 
-/// Whether there is a server, and whether there can be one again.
+/// The state of the connection to NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// There is a server.
+    /// Connected to a server.
     Connected,
-    /// There is none now; the client looks for one.
+    /// Not connected now; the client looks for a server.
     Disconnected,
-    /// There is none, and the client does not look for one any more. Says why.
+    /// Not connected, and given up: the client does not look for a server any more. The text says why.
     Lost(String),
-    /// Closed by us.
+    /// Closed by the program itself.
     Closed,
 }
 
 impl ConnectionState {
+    /// Whether there cannot be a server again.
     pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::Closed)
     }
 }
 
-/// What has happened on a connection so far.
+/// Counts of a connection's events and traffic, from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConnectionCounters {
@@ -40,7 +42,7 @@ pub struct ConnectionCounters {
     pub connects: u64,
     /// Times that the connection was lost.
     pub disconnects: u64,
-    /// Messages dropped because a subscription's queue was full. At least: in a flood some go uncounted.
+    /// Messages dropped because a subscription's queue was full. In a flood there may be more than are counted.
     pub slow_consumers: u64,
     /// Errors that the server reported, such as violated permissions.
     pub server_errors: u64,
@@ -48,41 +50,50 @@ pub struct ConnectionCounters {
     pub lame_ducks: u64,
     /// Messages received.
     pub messages_in: u64,
-    /// Their payloads' bytes.
+    /// Bytes of the payloads of messages received.
     pub bytes_in: u64,
     /// Messages sent.
     pub messages_out: u64,
-    /// Their payloads' bytes.
+    /// Bytes of the payloads of messages sent.
     pub bytes_out: u64,
 }
 
+/// State of one connection, shared by its thread and its callers.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ConnectionShared {
+    /// The connection's state, which can be watched.
     state: watch::Sender<ConnectionState>,
-    /// The state is final. Apart from it, for a look that costs nothing.
+    /// The state is final. Kept apart from the state, so that reading it takes no lock.
     over: AtomicBool,
+    /// The requests that wait for a reply.
     pub(super) inbox: Inbox,
-    pub(super) lines: Arc<Lines>,
+    /// The subscriptions, the inbox's among them.
+    pub(super) subscriptions: Arc<OpenSubscriptions>,
     /// Tells the thread to end.
     pub(super) stop: CancellationToken,
-    traffic: Mutex<Traffic>,
+    /// The counters that clients keep.
+    traffic: Mutex<ClientTraffic>,
+    /// Times that the connection was lost.
     disconnects: AtomicU64,
+    /// Messages dropped because a subscription's queue was full, as far as the client tells.
     pub(super) slow_consumers: AtomicU64,
+    /// Errors that the server reported.
     pub(super) server_errors: AtomicU64,
+    /// Servers that announced their end.
     pub(super) lame_ducks: AtomicU64,
 }
 
-/// What clients count.
+/// The counters that clients keep, summed over all clients.
 #[derive(Debug, Default)]
-struct Traffic {
-    /// Of those that have ended.
+struct ClientTraffic {
+    /// The sum over clients that have ended.
     earlier: ConnectionCounters,
-    /// Of the client of now.
+    /// The current client's own counters.
     current: Arc<Statistics>,
 }
 
-impl Traffic {
-    /// Of all clients. What clients do not count is left at 0.
+impl ClientTraffic {
+    /// The sum over all clients. Counters that clients do not keep are left at 0.
     fn sum(&self) -> ConnectionCounters {
         let Self { earlier, current } = self;
         ConnectionCounters {
@@ -96,13 +107,13 @@ impl Traffic {
     }
 }
 
-impl Shared {
+impl ConnectionShared {
     pub(super) fn new() -> Self {
         Self {
             state: watch::Sender::new(ConnectionState::Disconnected),
             over: AtomicBool::new(false),
             inbox: Inbox::new(),
-            lines: Arc::default(),
+            subscriptions: Arc::default(),
             stop: CancellationToken::new(),
             traffic: Mutex::default(),
             disconnects: AtomicU64::new(0),
@@ -112,23 +123,24 @@ impl Shared {
         }
     }
 
+    /// The connection's state, to be read or watched.
     pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.subscribe()
     }
 
-    /// There is a server. False if that was known.
+    /// Notes that a server is connected. False if that was the state already.
     pub(super) fn connected(&self) -> bool {
         self.transition(ConnectionState::Connected)
     }
 
-    /// There is a client, which counts here from now on.
-    pub(super) fn counted_by(&self, statistics: Arc<Statistics>) {
+    /// Counts with a new client's statistics from now on, in addition to those of earlier clients.
+    pub(super) fn count_with(&self, statistics: Arc<Statistics>) {
         let traffic = &mut *locked(&self.traffic);
         traffic.earlier = traffic.sum();
         traffic.current = statistics;
     }
 
-    /// There is no server any more.
+    /// Notes that the connection was lost, and logs the cause.
     pub(super) fn disconnected(&self) {
         self.disconnects.fetch_add(1, Ordering::AcqRel);
         self.transition(ConnectionState::Disconnected);
@@ -136,7 +148,7 @@ impl Shared {
         tracing::warn!(target: "wharf::connection", cause, "the connection to NATS broke");
     }
 
-    /// There will not be a server again: the thread ends.
+    /// Gives the connection up, for this reason: the thread ends.
     pub(super) fn give_up(&self, reason: String) {
         if self.transition(ConnectionState::Lost(reason.clone())) {
             tracing::error!(target: "wharf::connection", reason, "the connection to NATS is lost for good");
@@ -144,27 +156,43 @@ impl Shared {
         self.stop.cancel();
     }
 
-    /// The thread has ended.
+    /// Notes that the thread has ended: no reply and no message comes any more.
     pub(super) fn ended(&self) {
         self.transition(ConnectionState::Closed);
         self.inbox.abandon();
-        self.lines.close();
+        self.subscriptions.close();
     }
 
-    /// Lost for good, or closed. The client may take commands a moment longer, and drops them.
+    /// Whether the connection is lost for good, or closed. The client may take commands a moment longer, and drops them.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Connects that succeeded. 0 until the first one is complete.
+    /// The error of a connection that takes no command now, with the reason in its state.
+    pub(super) fn unavailable(&self) -> Error {
+        Error::Unavailable(match &*self.state.borrow() {
+            ConnectionState::Connected => {
+                "the server does not keep up: the connection's queue is full".to_owned()
+            }
+            ConnectionState::Disconnected => {
+                "there is no connection to NATS, and nothing more can be queued".to_owned()
+            }
+            ConnectionState::Lost(why) => format!("the connection to NATS is lost: {why}"),
+            ConnectionState::Closed => "the connection to NATS is closed".to_owned(),
+        })
+    }
+
+    /// The number of connects that succeeded. 0 until the first one is complete.
     pub(super) fn connects(&self) -> u64 {
         locked(&self.traffic).sum().connects
     }
 
+    /// The number of times that the connection was lost.
     pub(super) fn disconnects(&self) -> u64 {
         self.disconnects.load(Ordering::Acquire)
     }
 
+    /// All counters, as they are now.
     pub(super) fn counters(&self) -> ConnectionCounters {
         ConnectionCounters {
             disconnects: self.disconnects(),
@@ -175,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// True if that is news. What is final stays.
+    /// Changes the state, unless it is final. True if the state is another one now.
     fn transition(&self, state: ConnectionState) -> bool {
         self.state.send_if_modified(|now| {
             let is_news = !now.is_final() && *now != state;

@@ -8,35 +8,47 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::cause;
 use super::client::Clients;
-use super::inbound::{Inbound, Target};
-use super::plan::Plan;
-use super::shared::Shared;
-use super::{ConnectError, cause, locked};
+use super::error::ConnectError;
+use super::inbound::Inbound;
+use super::options::ConnectPlan;
+use super::shared::ConnectionShared;
+use super::subscription::SubscriptionTarget;
 use crate::error::Error;
+use crate::lock::locked;
 
-/// The way to the thread. Dropping it ends the thread.
+/// A handle to the thread. Dropping it ends the thread.
 #[derive(Debug)]
-pub(super) struct Thread {
+pub(super) struct ConnectionThread {
+    /// The thread's runtime.
     runtime: Handle,
+    /// Tells the thread to end.
     stop: CancellationToken,
+    /// The thread has ended, or is about to return.
     ended: CancellationToken,
+    /// The thread itself, until it is joined.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-type Outcome = Result<(Arc<Clients>, Handle), ConnectError>;
+/// The clients and the runtime of a thread that has connected, or the reason why it could not.
+type FirstConnectResult = Result<(Arc<Clients>, Handle), ConnectError>;
 
 /// Starts the thread and waits for its first connect.
+///
+/// # Errors
+/// `Refused` when no server could be connected to, `Thread` when the thread could not be started or ended too early.
 pub(super) async fn start(
-    plan: Plan,
-    shared: &Arc<Shared>,
-) -> Result<(Thread, Arc<Clients>), ConnectError> {
+    plan: ConnectPlan,
+    shared: &Arc<ConnectionShared>,
+) -> Result<(ConnectionThread, Arc<Clients>), ConnectError> {
     let (sender, receiver) = oneshot::channel();
     let ended = CancellationToken::new();
     let thread = std::thread::Builder::new()
         .name("wharf-nats".to_owned())
         .spawn({
-            let (shared, ended) = (Arc::clone(shared), ended.clone().drop_guard());
+            let shared = Arc::clone(shared);
+            let ended = ended.clone().drop_guard();
             move || {
                 run(&plan, &shared, sender);
                 drop(ended);
@@ -47,7 +59,7 @@ pub(super) async fn start(
     let (clients, runtime) = receiver.await.map_err(died)??;
     let stop = shared.stop.clone();
     Ok((
-        Thread {
+        ConnectionThread {
             runtime,
             stop,
             ended,
@@ -57,12 +69,16 @@ pub(super) async fn start(
     ))
 }
 
-impl Thread {
+impl ConnectionThread {
+    /// The thread's runtime.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// Ends the thread, and waits until it has.
+    /// Ends the thread, and waits until it has ended.
+    ///
+    /// # Errors
+    /// `Failed` if the thread panicked.
     pub(super) async fn stop(&self) -> Result<(), Error> {
         self.stop.cancel();
         self.ended.cancelled().await;
@@ -74,14 +90,19 @@ impl Thread {
     }
 }
 
-impl Drop for Thread {
+impl Drop for ConnectionThread {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-fn run(plan: &Plan, shared: &Arc<Shared>, sender: oneshot::Sender<Outcome>) {
-    let _ended = Ended(shared);
+/// The thread's whole work, from its runtime to its end.
+fn run(
+    plan: &ConnectPlan,
+    shared: &Arc<ConnectionShared>,
+    sender: oneshot::Sender<FirstConnectResult>,
+) {
+    let _ended = EndGuard(shared);
     let _watched = cause::watch_this_thread();
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
@@ -94,10 +115,10 @@ fn run(plan: &Plan, shared: &Arc<Shared>, sender: oneshot::Sender<Outcome>) {
     }
 }
 
-/// Tells that the thread has ended, however it does.
-struct Ended<'a>(&'a Shared);
+/// Tells the connection that the thread has ended, also after a panic.
+struct EndGuard<'a>(&'a ConnectionShared);
 
-impl Drop for Ended<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.give_up("its thread panicked".to_owned());
@@ -106,7 +127,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-async fn serve(plan: &Plan, shared: &Arc<Shared>, mut sender: oneshot::Sender<Outcome>) {
+/// Connects, reports that, and serves the connection until it is stopped or given up.
+async fn serve(
+    plan: &ConnectPlan,
+    shared: &Arc<ConnectionShared>,
+    mut sender: oneshot::Sender<FirstConnectResult>,
+) {
     let opened = tokio::select! {
         opened = open(plan, shared) => opened,
         // Whoever wanted the connection has gone.
@@ -129,9 +155,13 @@ async fn serve(plan: &Plan, shared: &Arc<Shared>, mut sender: oneshot::Sender<Ou
     }
 }
 
-async fn open(plan: &Plan, shared: &Arc<Shared>) -> Result<(Arc<Clients>, Inbound), ConnectError> {
+/// Connects the first client, and subscribes to the inbox.
+async fn open(
+    plan: &ConnectPlan,
+    shared: &Arc<ConnectionShared>,
+) -> Result<(Arc<Clients>, Inbound), ConnectError> {
     let clients = Arc::new(Clients::new(plan.connect(shared).await?));
-    let target = Target {
+    let target = SubscriptionTarget {
         subject: shared.inbox.subject(),
         queue: None,
     };
@@ -140,7 +170,9 @@ async fn open(plan: &Plan, shared: &Arc<Shared>) -> Result<(Arc<Clients>, Inboun
     let subscriber = target.subscribe(&current.client).await;
     let replies = subscriber
         .ok()
-        .and_then(|subscriber| shared.lines.enter(target, subscriber, current.number))
+        .and_then(|subscriber| {
+            Inbound::new(&shared.subscriptions, target, subscriber, current.number)
+        })
         .ok_or_else(ended)?;
     Ok((clients, replies))
 }

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn ticks_come_less_often_while_no_guest_runs() {
-        let (activity, mut pace) = (Activity::default(), Pace::default());
+        let activity = Activity::default();
+        let mut pace = Pace::default();
         activity.note();
         activity.note();
         assert_eq!(pace.next(activity.take()), TICK);

@@ -8,12 +8,15 @@ use crate::metrics::{GaugePart, GuestCounters};
 
 /// Counts all memories and tables of one store together, so that a second memory gets nobody around the limit.
 pub(super) struct MemoryLimiter {
-    most_bytes: usize,
+    /// The limit of all memories and tables together.
+    max_bytes: usize,
+    /// The bytes that memories and tables have now.
     used_bytes: usize,
-    /// The last thing asked for was too much: the trap that follows is likely to be about that.
+    /// The last request was refused: the trap that follows is likely to be about that.
     refused: bool,
+    /// The guest's counters.
     counters: Arc<GuestCounters>,
-    /// This store's part of the guest's memory gauge.
+    /// The store's part of the guest's memory gauge.
     held: GaugePart,
 }
 
@@ -21,10 +24,10 @@ pub(super) struct MemoryLimiter {
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
 impl MemoryLimiter {
-    pub(super) fn new(most_bytes: usize, counters: Arc<GuestCounters>) -> Self {
+    pub(super) fn new(max_bytes: usize, counters: Arc<GuestCounters>) -> Self {
         let held = counters.memory.hold(0);
         Self {
-            most_bytes,
+            max_bytes,
             used_bytes: 0,
             refused: false,
             counters,
@@ -45,7 +48,7 @@ impl MemoryLimiter {
         let wanted = self
             .used_bytes
             .saturating_add(desired_bytes.saturating_sub(current_bytes));
-        if wanted > self.most_bytes {
+        if wanted > self.max_bytes {
             self.refused = true;
             self.counters.memory_refused.add_one();
             return false;

@@ -14,8 +14,7 @@ use super::sanitize;
 use crate::guest_log::GuestLog;
 use crate::lock::locked;
 
-/// The most bytes of a line. A longer one is cut into several, so that a guest cannot make the host hold on to one without
-/// an end.
+/// The most bytes of a log line. A longer one is cut into several, so that a guest cannot make the host hold on to one without an end.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// The most that is taken at once; the guest comes back with the rest. Each byte may be a line by itself, and nobody else

@@ -34,7 +34,8 @@ impl RunningGuests {
         let all = async { join_all(resolving).await.into_iter().collect() };
         let all: Vec<(&String, Resolved)> = self.unless_stopping(all).await?;
         let _turn = self.turn().await?;
-        let (mut steps, mut compiled) = (Vec::new(), Compiled::default());
+        let mut steps = Vec::new();
+        let mut compiled = Compiled::default();
         for (name, resolved) in all {
             if self.deployments().contains_key(name) {
                 let name = name.clone();
@@ -85,7 +86,8 @@ impl RunningGuests {
         }
         let _turn = self.turn().await?;
         let mut applied = Applied::default();
-        let (mut steps, mut compiled) = (Vec::new(), Compiled::default());
+        let mut steps = Vec::new();
+        let mut compiled = Compiled::default();
         for (name, resolved) in all {
             let running = self.running(name);
             let found = diff(name, &resolved.desired, running.as_ref());

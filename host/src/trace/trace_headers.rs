@@ -9,7 +9,8 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
-/// More than the standard asks to be passed on. It goes with everything that a guest sends.
+/// The most bytes of a `tracestate` that is passed on, as it goes with everything that a guest sends. The standard asks for
+/// 512 at least. <https://www.w3.org/TR/trace-context/#tracestate-limits>
 const MAX_STATE_BYTES: usize = 512;
 
 /// The headers that put what a guest sends into the trace of the message in hand.

@@ -9,13 +9,13 @@ use crate::connection::ConnectionState;
 const WAIT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A connection to the first of these servers, and what its client would tell of them.
+/// A connection to the first of these servers, and the servers as its client would report them.
 struct Scene {
-    reconnects: Reconnects,
-    shared: Arc<Shared>,
+    reconnects: ReconnectPolicy,
+    shared: Arc<ConnectionShared>,
     statistics: Arc<Statistics>,
     pool: Vec<Server>,
-    /// What is added to the time.
+    /// The time that has passed since `begun`.
     later: Cell<Duration>,
     begun: Instant,
 }
@@ -31,20 +31,20 @@ impl Scene {
         let server = |name: &&str| untried(name.parse().expect("an address"));
         let pool: Vec<_> = servers.iter().map(server).collect();
         let scene = Self {
-            reconnects: Reconnects::new(&settings),
-            shared: Arc::new(Shared::new()),
+            reconnects: ReconnectPolicy::new(&settings),
+            shared: Arc::new(ConnectionShared::new()),
             statistics: Arc::default(),
             pool,
             later: Cell::default(),
             begun: Instant::now(),
         };
-        scene.shared.counted_by(Arc::clone(&scene.statistics));
-        scene.reconnects.connected(&scene.pool[0].addr);
+        scene.shared.count_with(Arc::clone(&scene.statistics));
+        scene.reconnects.note_first_connect(&scene.pool[0].addr);
         scene.succeed_for(LONG);
         scene
     }
 
-    /// The last attempt succeeded, and the connection is up for so long.
+    /// Notes that the last attempt succeeded, and that the connection was up for this time.
     fn succeed_for(&self, time: Duration) {
         self.statistics.connects.add(1, Ordering::Relaxed);
         self.later.set(self.later.get() + time);
@@ -54,7 +54,7 @@ impl Scene {
     fn next(&self) -> Option<(String, bool)> {
         let now = self.begun + self.later.get();
         match self.reconnects.next_at(now, &self.pool, &self.shared) {
-            Next::Try(ReconnectToServer { addr, delay }) => {
+            ReconnectDecision::Try(ReconnectToServer { addr, delay }) => {
                 let delay = delay.expect("a delay");
                 self.later.set(self.later.get() + delay);
                 assert!(
@@ -63,7 +63,7 @@ impl Scene {
                 );
                 Some((addr.host().to_owned(), !delay.is_zero()))
             }
-            Next::GiveUp => None,
+            ReconnectDecision::GiveUp => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Settings → the client's options, and the first connect.
+//! Settings → the client's options; the first connect, and the one after a client has ended.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,31 +10,44 @@ use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, Server, ServerAddr};
 
 use super::auth::Login;
-use super::client::Signs;
-use super::error::Refusal;
-use super::reconnect::{Next, Reconnects, attempt, shuffle, untried};
-use super::shared::Shared;
-use super::{ConnectError, events};
+use super::client_signs::ClientSigns;
+use super::error::{ConnectError, Refusal};
+use super::events::EventHandler;
+use super::reconnect::{ReconnectDecision, ReconnectPolicy, attempt, shuffle, untried};
+use super::shared::ConnectionShared;
 use crate::config::{ConnectionSettings, Servers, TlsSettings, parse_servers, redact_server};
 
-/// How to connect: everything that can be checked without a server is.
-pub(super) struct Plan {
+/// A plan of how to connect: the settings, checked as far as that is possible without a server.
+pub(super) struct ConnectPlan {
+    /// The servers' addresses, without users.
     servers: Vec<ServerAddr>,
+    /// Shuffle the servers before the first connect.
     randomize: bool,
+    /// The way to authenticate.
     login: Login,
+    /// The TLS files.
     tls: TlsSettings,
+    /// Connect with TLS only: a TLS file is set, or an address asks for it.
     tls_required: bool,
+    /// The longest time that one attempt may take.
     connect_timeout: Duration,
-    reconnects: Arc<Reconnects>,
+    /// The choice of the next server, shared with the clients' callbacks.
+    reconnects: Arc<ReconnectPolicy>,
 }
 
-/// A client that is connected.
-pub(super) struct Connected {
+/// A client that has just connected.
+pub(super) struct NewClient {
+    /// The client itself.
     pub(super) client: Client,
-    pub(super) signs: Signs,
+    /// The client's signs: in use, ended.
+    pub(super) signs: ClientSigns,
 }
 
-impl Plan {
+impl ConnectPlan {
+    /// A plan from valid settings.
+    ///
+    /// # Errors
+    /// `NoServer`, `Address`, `File` or `Settings`.
     pub(super) fn new(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
         let Servers::At(servers) = &settings.servers else {
             return Err(ConnectError::Settings(
@@ -53,12 +66,18 @@ impl Plan {
             tls: settings.tls.clone(),
             randomize: settings.randomize,
             connect_timeout: settings.connect_timeout,
-            reconnects: Arc::new(Reconnects::new(settings)),
+            reconnects: Arc::new(ReconnectPolicy::new(settings)),
         })
     }
 
-    /// One pass over the servers, one by one, so that every server's own reason is known when none answers.
-    pub(super) async fn connect(&self, shared: &Arc<Shared>) -> Result<Connected, ConnectError> {
+    /// Connects: one pass over the servers, one by one, so that every server's own reason is known when none answers.
+    ///
+    /// # Errors
+    /// `Refused`, with each server's reason.
+    pub(super) async fn connect(
+        &self,
+        shared: &Arc<ConnectionShared>,
+    ) -> Result<NewClient, ConnectError> {
         let mut servers = self.servers.clone();
         if self.randomize {
             shuffle(&mut servers);
@@ -68,7 +87,7 @@ impl Plan {
             match self.connect_to(&server, shared).await {
                 Ok(connected) => {
                     // Nothing may be awaited before this: the client's first reconnect asks for it.
-                    self.reconnects.connected(&server);
+                    self.reconnects.note_first_connect(&server);
                     connected.signs.put_in_use();
                     shared.connected();
                     self.complete_pool(&connected.client).await;
@@ -83,12 +102,12 @@ impl Plan {
         Err(ConnectError::Refused(refusals))
     }
 
-    /// Another client, after one has ended: on the same terms as when a connection is lost. `None` when it has been
-    /// given up.
-    pub(super) async fn connect_again(&self, shared: &Arc<Shared>) -> Option<Connected> {
-        let mut pool = self.reconnects.known_after_end();
+    /// Connects another client after one has ended, on the same terms as when a connection is lost. `None` when the
+    /// connection has been given up.
+    pub(super) async fn connect_again(&self, shared: &Arc<ConnectionShared>) -> Option<NewClient> {
+        let mut pool = self.reconnects.pool_after_client_end();
         loop {
-            let Next::Try(target) = self.reconnects.next(&pool, shared) else {
+            let ReconnectDecision::Try(target) = self.reconnects.next(&pool, shared) else {
                 return None;
             };
             let ReconnectToServer { addr, delay } = target;
@@ -106,37 +125,38 @@ impl Plan {
         }
     }
 
-    /// One attempt.
+    /// Makes one attempt, with a new client.
     async fn connect_to(
         &self,
         server: &ServerAddr,
-        shared: &Arc<Shared>,
-    ) -> Result<Connected, async_nats::ConnectError> {
-        let signs = Signs::default();
+        shared: &Arc<ConnectionShared>,
+    ) -> Result<NewClient, async_nats::ConnectError> {
+        let signs = ClientSigns::default();
         let client = self.options(shared, &signs).connect(server).await?;
-        shared.counted_by(client.statistics());
-        Ok(Connected { client, signs })
+        shared.count_with(client.statistics());
+        Ok(NewClient { client, signs })
     }
 
-    /// The client knows the one server that answered, and those that it was told of; now the others, too.
+    /// Tells the client of all servers: by itself it knows the one that answered, and those that this one has told it of.
     async fn complete_pool(&self, client: &Client) {
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
-        let earlier = self.reconnects.known();
+        let earlier = self.reconnects.pool();
         for Server { addr, .. } in known.into_iter().chain(earlier) {
             if !pool.contains(&addr) {
                 pool.push(addr);
             }
         }
         self.reconnects
-            .knows(pool.iter().cloned().map(untried).collect());
-        // It fails only when the client has ended already, which its state says.
+            .set_pool(pool.iter().cloned().map(untried).collect());
+        // This fails only when the client has ended already, which its state says.
         if let Err(error) = client.set_server_pool(pool.as_slice()).await {
             tracing::debug!(target: "wharf::connection", %error, "cannot set the servers");
         }
     }
 
-    fn options(&self, shared: &Arc<Shared>, signs: &Signs) -> ConnectOptions {
+    /// Options for one new client.
+    fn options(&self, shared: &Arc<ConnectionShared>, signs: &ClientSigns) -> ConnectOptions {
         let mut options = self
             .login
             .options()
@@ -151,41 +171,44 @@ impl Plan {
         if let (Some(cert), Some(key)) = (&self.tls.cert, &self.tls.key) {
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
-        let events = events::Events::new(shared, signs.clone());
+        let events = EventHandler::new(shared, signs.clone());
         options = options.event_callback(move |event| {
             events.handle(event);
             std::future::ready(())
         });
-        let (reconnects, shared) = (Arc::clone(&self.reconnects), Arc::clone(shared));
-        let (is_first, ending) = (AtomicBool::new(true), signs.ending());
+        let reconnects = Arc::clone(&self.reconnects);
+        let shared = Arc::clone(shared);
+        let is_first = AtomicBool::new(true);
+        let end_guard = signs.end_guard();
         options.reconnect_to_server_callback(move |pool, _| {
-            // The client's task owns this callback: it goes when the client does.
-            let _ends_with_the_client = &ending;
-            // It is asked before the first connect, too: of the one server that is tried then.
+            // The client's task owns this callback, and the guard with it.
+            let _dropped_with_the_client = &end_guard;
+            // The callback is asked before the first connect, too: of the one server that is tried then.
             let next = match pool.first() {
                 Some(server) if is_first.swap(false, Ordering::Relaxed) => {
                     attempt(server.addr.clone(), Duration::ZERO)
                 }
                 _ => {
                     let next = reconnects.next(&pool, &shared);
-                    reconnects.knows(pool);
+                    reconnects.set_pool(pool);
                     next
                 }
             };
             async move {
                 match next {
-                    Next::Try(target) => Some(target),
+                    ReconnectDecision::Try(target) => Some(target),
                     // The connection's thread is being told to end, and this with it.
-                    Next::GiveUp => std::future::pending().await,
+                    ReconnectDecision::GiveUp => std::future::pending().await,
                 }
             }
         })
     }
 
+    /// Words for the reason why one server could not be connected to.
     fn reason(&self, error: &async_nats::ConnectError) -> String {
         match error.kind() {
             ConnectErrorKind::AuthorizationViolation => {
-                format!("the server does not let us in {}", self.login.words())
+                format!("the server does not let us in {}", self.login.describe())
             }
             ConnectErrorKind::TimedOut => {
                 format!(
@@ -198,7 +221,10 @@ impl Plan {
     }
 }
 
-/// Each entry may itself be a list, with commas.
+/// The addresses that the settings name. Each entry may itself be a list, with commas.
+///
+/// # Errors
+/// `Address` for an entry that is none, `NoServer` without entries.
 fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
     let mut addresses = Vec::new();
     for entry in servers {
@@ -220,16 +246,11 @@ fn addresses(servers: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
     }
 }
 
-/// The address without `user:password@`.
-pub(super) fn without_user(server: &ServerAddr) -> ServerAddr {
-    let mut url = server.clone().into_inner();
-    // These fail only for addresses that cannot have a user.
-    let removed = url.set_username("").and_then(|()| url.set_password(None));
-    debug_assert!(removed.is_ok(), "an address with a user can be without");
-    ServerAddr::from_url(url).unwrap_or_else(|_| server.clone())
-}
-
-/// The client reads these files at every connect; here, once, for an error that says which and why.
+/// Reads the TLS files once, for an error that names the file and the reason. The client itself reads them at every
+/// connect.
+///
+/// # Errors
+/// `File` for a file that cannot be used, `Settings` where only one of certificate and key is set.
 fn check_tls(tls: &TlsSettings) -> Result<(), ConnectError> {
     let unusable = |what, path: &Path, reason: String| ConnectError::File {
         what,
