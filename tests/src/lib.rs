@@ -68,7 +68,7 @@ pub use built::{component, program, target, workspace};
 pub use jwt::{JwtUser, Operator};
 pub use server::{TestServer, nats_server};
 pub use tls::{Authority, Identity};
-pub use wait::{PATIENCE, soon, until};
+pub use wait::{PATIENCE, round_trip, soon, until};
 pub use wharf::{Ended, Wharf};
 
 /// The README's example of a program that embeds the host compiles.

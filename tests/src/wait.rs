@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use async_nats::Client;
+use async_nats::client::RequestErrorKind;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take that must happen, compiling a component in a test build included. Only a test that fails
@@ -31,4 +33,17 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
         sleep(Duration::from_millis(5)).await;
     }
     Ok(())
+}
+
+/// Waits until the server has everything that a client has sent: its subscriptions are known, its messages are on their
+/// way. `flush` only gives them to the system.
+///
+/// # Errors
+/// When the server cannot be reached.
+pub async fn round_trip(client: &Client) -> Result<()> {
+    match client.request("nobody.is.subscribed.here", "".into()).await {
+        Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+        Err(error) => Err(error).context("a round trip to the server"),
+        Ok(reply) => bail!("somebody answered: {reply:?}"),
+    }
 }

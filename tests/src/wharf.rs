@@ -237,11 +237,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_ends_before_it_is_ready_is_an_error_with_what_it_wrote() {
+    async fn one_that_ends_before_it_is_ready_is_an_error_with_what_it_wrote() -> Result<()> {
         let script = "echo 'error: no such file' >&2; exit 2";
-        let error = Wharf::start(shell(script)).await.unwrap_err().to_string();
+        let error = Wharf::start(shell(script)).await.err();
+        let error = error.context("it started")?.to_string();
         assert!(error.starts_with("it ended before"), "{error}");
         assert!(error.contains("error: no such file"), "{error}");
+        Ok(())
     }
 
     #[tokio::test]
@@ -256,7 +258,7 @@ mod tests {
             (ended.code, ended.stderr.as_str()),
             (Some(3), "one\ntwo\none")
         );
-        let error = ended.well().unwrap_err().to_string();
+        let error = ended.well().err().context("it went well")?.to_string();
         assert!(error.contains("exit code 3"), "{error}");
         Ok(())
     }

@@ -11,13 +11,30 @@ use wharf::Host;
 use wharf::config::{AdminSettings, Config, ConfigErrors, Sources, SubjectGrant};
 use wharf_tests::probe::{Probe, config, probe, service_error};
 use wharf_tests::wharf::{Ended, command, run};
-use wharf_tests::{TestServer, component, soon, until};
+use wharf_tests::{TestServer, component, round_trip, soon, until};
 
 /// The command `wharf`, against this server.
 async fn wharf(server: &TestServer, arguments: &[&str]) -> Result<Ended> {
     let url = server.url();
     let arguments = [arguments, &["--server", &url]].concat();
     run(command(server.directory(), &arguments)?, b"").await
+}
+
+/// The same, where it must succeed: what it prints.
+async fn wharf_text(server: &TestServer, arguments: &[&str]) -> Result<String> {
+    Ok(wharf(server, arguments).await?.text()?.to_owned())
+}
+
+/// The same, where it must fail with these words.
+async fn wharf_fails(server: &TestServer, arguments: &[&str], words: &str) -> Result<()> {
+    let said = wharf(server, arguments).await?;
+    ensure!(
+        said.code == Some(1) && said.stderr.contains(words),
+        "{arguments:?}: {:?}, {}",
+        said.code,
+        said.stderr
+    );
+    Ok(())
 }
 
 /// The same, where it must succeed and print JSON.
@@ -245,9 +262,8 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     };
     assert_eq!(answer(&client).await?["ok"], "1");
 
-    let again = wharf(&server, &["guests", "load", "p", &first, "--host", "here"]).await?;
-    assert_eq!(again.code, Some(1));
-    assert!(again.stderr.contains("loaded already"), "{}", again.stderr);
+    let again = ["guests", "load", "p", &first, "--host", "here"];
+    wharf_fails(&server, &again, "loaded already").await?;
 
     let second = settings_file(
         &directory,
@@ -260,12 +276,10 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert_eq!(shown["publish"], json!(["out"]));
     assert_eq!(shown["stats"]["handled"], 2);
     assert!(shown.get("config").is_none(), "secrets stay where they are");
-    let people = wharf(&server, &["guests", "show", "p"]).await?;
-    let people = people.text()?;
+    let people = wharf_text(&server, &["guests", "show", "p"]).await?;
     assert!(people.contains("may publish on     out\n"), "{people}");
 
-    let table = wharf(&server, &["guests", "list"]).await?;
-    let table = table.text()?;
+    let table = wharf_text(&server, &["guests", "list"]).await?;
     assert!(table.contains("here  p      2"), "{table}");
     let unloaded = wharf(&server, &["guests", "unload", "p"]).await?;
     assert_eq!(unloaded.code, Some(0), "{}", unloaded.stderr);
@@ -275,13 +289,8 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
         unloaded.stderr
     );
     assert!(guest_names(&wharf_json(&server, &["guests", "list"]).await?).is_empty());
-    let missing = wharf(&server, &["guests", "show", "p"]).await?;
-    assert_eq!(missing.code, Some(1));
-    assert!(
-        missing.stderr.contains("there is no guest \"p\""),
-        "{}",
-        missing.stderr
-    );
+    let show = ["guests", "show", "p"];
+    wharf_fails(&server, &show, "there is no guest \"p\"").await?;
 
     let stats = ask_json(&client, "$SRV.STATS.wharf").await?;
     let load = stats["endpoints"]
@@ -299,21 +308,26 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn the_command_shows_promotes_and_aborts_a_canary() -> Result<()> {
-    let server = TestServer::start("").await?;
-    let host = host(&server, "here").await?;
-    let client = server.client().await?;
-    let directory = tempfile::tempdir()?;
+/// A file of settings of an echo with a probe as its canary, which gets every message and may not fail.
+fn probe_as_canary(directory: &TempDir) -> Result<String> {
     let (echo, probe) = (component("echo")?, component("probe")?);
-    let file = settings_file(
-        &directory,
+    settings_file(
+        directory,
         &format!(
             "component = {:?}\nsubscribe = [\"p\"]\n[canary]\ncomponent = {:?}\nshare = 1.0\nmax_failure = 0.0\n",
             echo.display().to_string(),
             probe.display().to_string()
         ),
-    )?;
+    )
+}
+
+#[tokio::test]
+async fn the_command_shows_and_aborts_a_canary() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let host = host(&server, "here").await?;
+    let client = server.client().await?;
+    let directory = tempfile::tempdir()?;
+    let file = probe_as_canary(&directory)?;
     wharf_json(&server, &["guests", "load", "p", &file]).await?;
     let config = json!({ "do": "config", "key": "k" });
     assert_eq!(
@@ -333,11 +347,9 @@ async fn the_command_shows_promotes_and_aborts_a_canary() -> Result<()> {
         (&json!(1.0), &json!(1)),
         "{listed}"
     );
-    let table = wharf(&server, &["guests", "list"]).await?;
-    let table = table.text()?;
+    let table = wharf_text(&server, &["guests", "list"]).await?;
     assert!(table.contains("here  p (canary, 100%)  2 "), "{table}");
-    let people = wharf(&server, &["guests", "show", "p"]).await?;
-    let people = people.text()?;
+    let people = wharf_text(&server, &["guests", "show", "p"]).await?;
     assert!(
         people.contains("with 100% of the messages: 1 handled, 0 failed"),
         "{people}"
@@ -355,60 +367,58 @@ async fn the_command_shows_promotes_and_aborts_a_canary() -> Result<()> {
         config,
         "the version in service answers"
     );
-    let none = wharf(&server, &["guests", "promote", "p"]).await?;
-    assert_eq!(none.code, Some(1));
-    assert!(
-        none.stderr.contains("guest \"p\" has no canary"),
-        "{}",
-        none.stderr
-    );
+    let promote = ["guests", "promote", "p"];
+    wharf_fails(&server, &promote, "guest \"p\" has no canary").await?;
+    host.shutdown().await;
+    Ok(())
+}
 
-    wharf_json(&server, &["guests", "replace", "p", &file]).await?;
+#[tokio::test]
+async fn the_command_promotes_a_canary_and_tells_of_one_that_was_rolled_back() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let host = host(&server, "here").await?;
+    let client = server.client().await?;
+    let directory = tempfile::tempdir()?;
+    let file = probe_as_canary(&directory)?;
+    wharf_json(&server, &["guests", "load", "p", &file]).await?;
     let promoted = wharf_json(&server, &["guests", "promote", "p", "--host", "here"]).await?;
     assert_eq!(
         (&promoted["done"], &promoted["abandoned"]),
         (&json!("promoted"), &json!(0))
     );
     assert_eq!(
-        ask_json_of(&client, "p", &config).await?,
+        ask_json_of(&client, "p", &json!({ "do": "config", "key": "k" })).await?,
         json!({ "ok": null })
     );
     let shown = wharf_json(&server, &["guests", "show", "p"]).await?;
     assert_eq!(
         (&shown["version"], &shown["canary"]),
-        (&json!(4), &Value::Null),
+        (&json!(2), &Value::Null),
         "{shown}"
     );
 
     wharf_json(&server, &["guests", "replace", "p", &file]).await?;
     service_error(&ask(&client, "p", json!({ "do": "trap" })).await?)?;
     until("it is rolled back", || host.guests()[0].canary.is_none()).await?;
-    let none = wharf(&server, &["guests", "promote", "p"]).await?;
+    let promote = ["guests", "promote", "p"];
+    wharf_fails(
+        &server,
+        &promote,
+        "the last one was rolled back: version 4, ",
+    )
+    .await?;
+    let people = wharf_text(&server, &["guests", "show", "p"]).await?;
     assert!(
-        none.stderr
-            .contains("the last one was rolled back: version 6, "),
-        "{}",
-        none.stderr
-    );
-    let people = wharf(&server, &["guests", "show", "p"]).await?;
-    let people = people.text()?;
-    assert!(
-        people.contains("canary rolled back version 6, "),
+        people.contains("canary rolled back version 4, "),
         "{people}"
     );
     host.shutdown().await;
     Ok(())
 }
 
-#[tokio::test]
-async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() -> Result<()> {
-    let Probe {
-        server: _server,
-        host,
-        client,
-        ..
-    } = probe_on("h").await?;
-    let cases = [
+/// Orders that cannot be carried out, with the code and the words of their errors.
+fn refused() -> [(&'static str, Value, &'static str, &'static str); 13] {
+    [
         (
             "load",
             "nonsense".to_owned().into(),
@@ -472,8 +482,18 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() ->
             "force",
         ),
         ("erase", json!({}), "404", "list, show, load"),
-    ];
-    for (verb, request, code, words) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_with_its_reason_and_changes_nothing() -> Result<()> {
+    let Probe {
+        server: _server,
+        host,
+        client,
+        ..
+    } = probe_on("h").await?;
+    for (verb, request, code, words) in refused() {
         let reply = ask(&client, &format!("wharf.admin.h.{verb}"), request).await?;
         let (found_code, found_words) = service_error(&reply)?;
         assert!(
@@ -507,7 +527,7 @@ async fn guests_are_listed_while_a_guest_loops() -> Result<()> {
             .publish("probe", json!({ "do": "spin" }).to_string().into())
             .await?;
     }
-    client.flush().await?;
+    round_trip(&client).await?;
     until("all instances loop", || {
         host.guests().iter().any(|guest| guest.in_flight == 4)
     })
@@ -596,7 +616,7 @@ async fn no_grant_lets_a_guest_tell_a_host_anything() -> Result<()> {
     client
         .publish_with_reply("probe", "wharf.admin.h.unload", say.into())
         .await?;
-    client.flush().await?;
+    round_trip(&client).await?;
     until("the reply is refused", || {
         host.stats("probe")
             .is_some_and(|stats| stats.replies_failed == 1)

@@ -5,13 +5,9 @@ use wharf_tests::walls::{Map, Tree};
 use wharf_tests::workspace;
 
 /// Imports that make circles, and may.
-const KNOWN: [(&str, &str); 4] = [
+const KNOWN: [(&str, &str); 1] = [
     // `bindgen!` wants to be told of the type that is behind a resource, which is made with what it generates.
     ("imports/bindings.rs", "imports/keyvalue.rs"),
-    // To be moved to where both can look down to: `without_user`, the terms of a connection, `Line`.
-    ("connection/auth.rs", "connection/plan.rs"),
-    ("connection/client.rs", "connection/plan.rs"),
-    ("connection/lines.rs", "connection/inbound.rs"),
 ];
 
 #[test]

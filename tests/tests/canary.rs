@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use wharf::config::{CanarySettings, GuestSettings, Ratio};
 use wharf::{ChangeError, Host};
 use wharf_tests::probe::config;
-use wharf_tests::{PATIENCE, TestServer, component, soon, until};
+use wharf_tests::{PATIENCE, TestServer, component, round_trip, soon, until};
 
 const SUBJECT: &str = "guest";
 
@@ -148,7 +148,7 @@ async fn ask(
         };
         *count += 1;
     }
-    client.flush().await?;
+    round_trip(&client).await?;
     ensure!(
         futures_util::FutureExt::now_or_never(replies.next()).is_none(),
         "an answer too many"
@@ -336,7 +336,7 @@ async fn a_canary_that_is_behind_takes_no_room_from_the_version_in_service() -> 
     // One after the other: nothing waits for the version in service.
     for number in 1..=200 {
         place.client.publish(SUBJECT, spin.clone()).await?;
-        place.client.flush().await?;
+        round_trip(&place.client).await?;
         until("it has come where it belongs", || {
             let waits = canary().map_or(0, |canary| (canary.queued + canary.in_flight) as u64);
             place
@@ -588,7 +588,7 @@ async fn a_guest_with_a_canary_handles_all_that_had_arrived_when_it_goes() -> Re
         for _ in 0..2000 {
             place.client.publish(SUBJECT, payload.clone()).await?;
         }
-        place.client.flush().await?;
+        round_trip(&place.client).await?;
         let received = || {
             place
                 .host

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wharf::config::{BucketAccess, GuestSettings, SubscriptionSettings};
 use wharf::{ChangeError, GuestError};
 use wharf_tests::probe::{Probe, probe};
-use wharf_tests::{PATIENCE, until};
+use wharf_tests::{PATIENCE, round_trip, until};
 
 /// The probe, as this version of itself.
 fn version(number: u32) -> Result<GuestSettings> {
@@ -202,7 +202,7 @@ async fn what_the_old_version_has_in_hand_it_finishes_while_the_new_one_serves()
     .await?;
     let mut gate = probe.client.subscribe("gate").await?;
     let mut stopped = probe.client.subscribe("stopped").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "all", "steps": [
         { "do": "request", "subject": "gate", "timeout_ms": 60_000 },
         { "do": "config", "key": "version" },
@@ -289,7 +289,7 @@ async fn ask(
             .elapsed();
         asking.slowest = asking.slowest.max(took);
     }
-    client.flush().await?;
+    round_trip(&client).await?;
     ensure!(
         futures_util::FutureExt::now_or_never(replies.next()).is_none(),
         "an answer too many"
@@ -494,7 +494,7 @@ async fn a_guest_that_goes_gives_its_buckets_back() -> Result<()> {
     .await?;
     // A host that does not know a bucket asks the server about it.
     let mut asked = probe.client.subscribe("$JS.API.STREAM.INFO.*").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let mut questions = async |subject: &'static str, bucket: &str| {
         let answer = probe
             .send(subject, &json!({ "do": "open", "bucket": bucket }))

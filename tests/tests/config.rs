@@ -156,10 +156,8 @@ fn every_key_of_the_connection_is_read_from_the_file() {
     assert_eq!(config.http.listen, Some("127.0.0.1:9464".parse().unwrap()));
 }
 
-#[test]
-fn every_key_of_a_guest_and_of_a_bucket_is_read() {
-    let (dir, config, locations, problems) = Written::toml(
-        r#"
+/// A guest and a bucket with each key.
+const EVERY_KEY: &str = r#"
         [guests.quakes]
         component = "quakes.wasm"
         prefix = "seismo."
@@ -183,15 +181,15 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         storage = "memory"
         max_bytes = "1GiB"
         max_value_size = 4096
-        "#,
-    )
-    .read();
-    assert_eq!(problems, []);
+        "#;
+
+/// The guest of [`EVERY_KEY`], where the file is in this directory.
+fn guest_of_every_key(dir: &Path) -> GuestSettings {
     let grant = |subject: &str, ignore_prefix| match ignore_prefix {
         true => SubjectGrant::new(subject).without_prefix(),
         false => SubjectGrant::new(subject),
     };
-    let mut expected = GuestSettings::new(dir.path().join("quakes.wasm"));
+    let mut expected = GuestSettings::new(dir.join("quakes.wasm"));
     expected.prefix = Some("seismo.".to_owned());
     expected.subscribe = vec![
         "quakes.*".into(),
@@ -211,8 +209,8 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
     expected.serializer = Serializer::Msgpack;
     expected.env = [("RUST_LOG".to_owned(), "info".to_owned())].into();
     expected.dirs = vec![
-        DirectoryGrant::new(dir.path().join("data"), "/data", DirectoryAccess::ReadWrite),
-        DirectoryGrant::new(dir.path().join("."), "/all", DirectoryAccess::Read),
+        DirectoryGrant::new(dir.join("data"), "/data", DirectoryAccess::ReadWrite),
+        DirectoryGrant::new(dir.join("."), "/all", DirectoryAccess::Read),
     ];
     expected.instances = Instances {
         max: 2.try_into().unwrap(),
@@ -228,12 +226,19 @@ fn every_key_of_a_guest_and_of_a_bucket_is_read() {
         log_lines: 5,
         log_bytes: 4096,
     };
-    let mut canary = CanarySettings::new(dir.path().join("v2.wasm"));
+    let mut canary = CanarySettings::new(dir.join("v2.wasm"));
     canary.share = Ratio::new(0.2).unwrap();
     canary.max_failure = Ratio::new(0.0).unwrap();
     canary.window = 1000.try_into().unwrap();
     expected.canary = Some(canary);
-    assert_eq!(config.guests["quakes"], expected);
+    expected
+}
+
+#[test]
+fn every_key_of_a_guest_and_of_a_bucket_is_read() {
+    let (dir, config, locations, problems) = Written::toml(EVERY_KEY).read();
+    assert_eq!(problems, []);
+    assert_eq!(config.guests["quakes"], guest_of_every_key(dir.path()));
     assert_eq!(
         config.buckets["places"],
         BucketSettings {
@@ -427,10 +432,8 @@ fn the_first_way_to_authenticate_that_is_set_wins_whatever_way_in_it_came() {
     assert_eq!(token.nats.auth, Auth::Token(Secret::new("t")));
 }
 
-#[test]
-fn every_problem_is_reported_at_once_with_its_place() {
-    let written = Written::toml(
-        r#"
+/// A file with many problems.
+const WRONG: &str = r#"
 [nats]
 sever = "a:1"
 max_reconnect = "5"
@@ -461,11 +464,10 @@ replicas = 6
 ttl = "1ms"
 storage = "disk"
 [guest]
-"#,
-    );
-    assert_eq!(
-        written.problems(),
-        r#"wharf.toml:3:1: unknown key "sever"; did you mean "server"?
+"#;
+
+/// The problems of [`WRONG`].
+const ITS_PROBLEMS: &str = r#"wharf.toml:3:1: unknown key "sever"; did you mean "server"?
 wharf.toml:4:17: expected a whole number, found a string
 wharf.toml:5:18: expected a duration such as "2s", found an integer
 wharf.toml:6:13: expected true or false, found a string
@@ -501,8 +503,11 @@ wharf.toml:27:11: expected a whole number from 1 to 64, found 65
 wharf.toml:28:12: expected a whole number from 1 to 5, found 6
 wharf.toml:29:7: "1ms" is shorter than the 100ms that a server takes at least
 wharf.toml:30:11: expected "file" or "memory", found "disk"
-wharf.toml:31:2: unknown key "guest"; did you mean "guests"?"#
-    );
+wharf.toml:31:2: unknown key "guest"; did you mean "guests"?"#;
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    assert_eq!(Written::toml(WRONG).problems(), ITS_PROBLEMS);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use wharf::Host;
 use wharf_tests::probe::{Probe, config, probe};
 use wharf_tests::wharf::{Wharf, command};
-use wharf_tests::{PATIENCE, TestServer, component, until};
+use wharf_tests::{PATIENCE, TestServer, component, round_trip, until};
 
 /// How many hosts are stopped under load, one after the other, as a library and as a process.
 const STOPS: usize = 20;
@@ -46,7 +46,7 @@ impl Load {
         let received = Arc::new(AtomicU64::new(0));
         let listener = server.client().await?;
         let mut out = listener.subscribe("out").await?;
-        listener.flush().await?;
+        round_trip(&listener).await?;
         let count = tokio::spawn({
             let received = Arc::clone(&received);
             async move {
@@ -212,7 +212,7 @@ async fn held(
     })
     .await?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 60_000 });
     probe
         .client
@@ -302,7 +302,7 @@ async fn a_guest_that_takes_all_the_time_leaves_the_others_theirs() -> Result<()
     })
     .await?;
     let mut farewells = probe.client.subscribe("bye").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let stopping = tokio::spawn(probe.host.shutdown());
     let bye = tokio::time::timeout(PATIENCE, farewells.next())
         .await?
@@ -342,7 +342,7 @@ async fn a_host_stops_in_time_though_the_client_takes_no_orders() -> Result<()> 
 async fn dropping_the_host_drains_it_too() -> Result<()> {
     let (probe, held) = held(|_| {}).await?;
     let mut answers = probe.client.subscribe("answers").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     drop(probe.host);
     while probe.client.request("probe", "".into()).await.is_ok() {}
     probe

@@ -8,7 +8,7 @@ use serde_json::json;
 use wharf::Host;
 use wharf::config::SubscriptionSettings;
 use wharf_tests::probe::{Probe, config, probe};
-use wharf_tests::{PATIENCE, TestServer, until};
+use wharf_tests::{PATIENCE, TestServer, round_trip, until};
 
 #[tokio::test]
 async fn after_a_restart_of_the_server_every_guest_receives_again() -> Result<()> {
@@ -51,7 +51,7 @@ async fn while_there_is_no_server_a_guest_gets_errors_and_lives() -> Result<()> 
     })
     .await?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 500 });
     probe
         .client

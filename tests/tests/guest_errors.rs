@@ -8,6 +8,7 @@ use wharf::Host;
 use wharf::config::BucketAccess;
 use wharf_tests::TestServer;
 use wharf_tests::probe::{Probe, config, probe};
+use wharf_tests::round_trip;
 
 /// A probe that may do all that concerns its server, on this server.
 async fn on(server: TestServer) -> Result<Probe> {
@@ -94,7 +95,7 @@ async fn while_no_server_can_be_reached_calls_are_unavailable_or_time_out() -> R
         .create_stream(stream)
         .await?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let get = json!({ "do": "get", "bucket": "b", "key": "k" });
     let steps = json!({ "do": "all", "steps": [
         { "do": "request", "subject": "gate", "timeout_ms": 2000 },

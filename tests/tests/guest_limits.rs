@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use wharf::GuestStats;
 use wharf::config::{BucketAccess, Instances};
 use wharf_tests::probe::{Probe, service_error};
+use wharf_tests::round_trip;
 use wharf_tests::until;
 
 fn stats(probe: &Probe) -> GuestStats {
@@ -187,7 +188,7 @@ async fn no_more_instances_run_at_once_than_were_granted() -> Result<()> {
     })
     .await?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     for _ in 0..6 {
         let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 4000 });
         probe
@@ -236,7 +237,7 @@ async fn what_does_not_fit_into_the_queue_is_dropped_and_counted_for_that_guest(
     })
     .await?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 4000 });
     probe
         .client

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use wharf::config::{Config, GuestSettings, SubjectGrant, SubscriptionSettings};
 use wharf_tests::probe::Probe;
+use wharf_tests::round_trip;
 use wharf_tests::until;
 
 /// May publish on and send requests to `out.>`, behind the prefix `test.`.
@@ -209,7 +210,7 @@ async fn a_guest_sends_a_request_and_gets_the_reply_with_its_headers() -> Result
         "no-responders"
     );
     let _silent = probe.client.subscribe("test.out.silent").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "out.silent", "timeout_ms": 20 });
     assert_eq!(probe.err(step).await?.0, "timeout");
     Ok(())
@@ -290,7 +291,7 @@ async fn a_sender_cannot_have_the_host_publish_where_it_may_not_itself() -> Resu
     })
     .await?;
     let mut heard = probe.client.subscribe(">").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let by_hand = json!({ "do": "publish", "subject": "victim.a", "text": "by hand" });
     let ask = async |reply_to: &str, step: &serde_json::Value| {
         let step = step.to_string().into();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wharf::config::{Config, DirectoryAccess, DirectoryGrant, GuestSettings};
 use wharf::{Host, StartError};
 use wharf_tests::probe::{Probe, config, probe};
-use wharf_tests::{TestServer, component};
+use wharf_tests::{TestServer, component, round_trip};
 
 #[tokio::test]
 async fn a_guest_reads_its_configuration_and_environment_and_no_other() -> Result<()> {
@@ -110,7 +110,7 @@ async fn start_runs_before_the_first_message_and_stop_after_the_last() -> Result
     })
     .await?;
     let mut life = probe.client.subscribe("life.*").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     assert_eq!(
         probe.describe("extra").await?["calls"],
         1,

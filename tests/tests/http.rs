@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use wharf::config::{BucketAccess, BucketSettings, CanarySettings, Config, Instances, Ratio};
 use wharf::{Host, StartError};
 use wharf_tests::probe::{self, Probe, service_error};
-use wharf_tests::{TestServer, soon};
+use wharf_tests::{TestServer, round_trip, soon};
 
 /// An answer: its status, its headers as they travel, and its body.
 struct Answer {
@@ -116,20 +116,9 @@ async fn failure(probe: &Probe, step: Value) -> Result<String> {
     Ok(service_error(&probe.send("probe", &step).await?)?.0)
 }
 
-#[tokio::test]
-async fn the_figures_are_right_to_the_message() -> Result<()> {
-    const HANDLED: u32 = 200;
-    let probe = Probe::start(|config, settings, _| {
-        listening(config);
-        settings.instances = Instances {
-            max: NonZeroU32::MIN,
-            ..settings.instances
-        };
-        settings.limits.time = Duration::from_millis(1500);
-        settings.limits.memory_bytes = 16 << 20;
-    })
-    .await?;
-    for _ in 0..HANDLED {
+/// Has the guest handle so many messages, and reject, ask for a retry, fail in each way and run on, ten in all.
+async fn each_outcome(probe: &Probe, handled: u32) -> Result<()> {
+    for _ in 0..handled {
         assert_eq!(
             probe.ok(json!({ "do": "config", "key": "k" })).await?,
             Value::Null
@@ -137,13 +126,13 @@ async fn the_figures_are_right_to_the_message() -> Result<()> {
     }
     for _ in 0..3 {
         assert_eq!(
-            failure(&probe, json!({ "do": "reject", "reason": "no" })).await?,
+            failure(probe, json!({ "do": "reject", "reason": "no" })).await?,
             "400"
         );
     }
     for _ in 0..2 {
         assert_eq!(
-            failure(&probe, json!({ "do": "retry", "reason": "later" })).await?,
+            failure(probe, json!({ "do": "retry", "reason": "later" })).await?,
             "503"
         );
     }
@@ -153,13 +142,15 @@ async fn the_figures_are_right_to_the_message() -> Result<()> {
         json!({ "do": "exit", "code": 3 }),
         json!({ "do": "allocate", "bytes": 64 << 20 }),
     ] {
-        assert_eq!(failure(&probe, step).await?, "500");
+        assert_eq!(failure(probe, step).await?, "500");
     }
-    assert_eq!(failure(&probe, json!({ "do": "spin" })).await?, "504");
-    let figures = settled(&probe).await?;
-    let handled = f64::from(HANDLED);
+    assert_eq!(failure(probe, json!({ "do": "spin" })).await?, "504");
+    Ok(())
+}
+
+fn assert_outcomes(figures: &Figures, handled: f64) {
     assert_each(
-        &figures,
+        figures,
         "wharf_guest_messages_total",
         "outcome",
         &[
@@ -178,24 +169,11 @@ async fn the_figures_are_right_to_the_message() -> Result<()> {
         ("memory", 1.0),
         ("timeout", 1.0),
     ];
-    assert_each(&figures, "wharf_guest_traps_total", "kind", &traps);
-    let all = handled + 10.0;
-    let of = |name: &str| figures.get(name, &[("guest", "probe")]).unwrap_or(f64::NAN);
-    assert_eq!(of("wharf_guest_messages_received_total"), all);
-    assert_eq!(
-        figures.of_probe("wharf_guest_replies_total", "result", "sent"),
-        Some(all)
-    );
-    assert_eq!(
-        figures.of_probe("wharf_guest_replies_total", "result", "failed"),
-        Some(0.0)
-    );
-    // One to start with, and one after each of the five that were ended; but for the last, which was not needed yet.
-    assert_eq!(of("wharf_guest_instances_made_total"), 5.0);
-    assert_eq!(of("wharf_guest_instances_reused_total"), all - 5.0);
-    assert_eq!(of("wharf_guest_instances"), 0.0);
-    assert_eq!(of("wharf_guest_memory_bytes"), 0.0);
-    ensure!(of("wharf_guest_memory_refused_total") >= 1.0);
+    assert_each(figures, "wharf_guest_traps_total", "kind", &traps);
+}
+
+/// Asserts that each of so many messages is in the histogram once, and that one took longer than a second.
+fn assert_histogram(figures: &Figures, all: f64) -> Result<()> {
     let histogram = figures
         .0
         .samples
@@ -222,6 +200,44 @@ async fn the_figures_are_right_to_the_message() -> Result<()> {
         buckets.is_sorted_by(|a, b| a.less_than < b.less_than && a.count <= b.count),
         "{buckets:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_figures_are_right_to_the_message() -> Result<()> {
+    const HANDLED: u32 = 200;
+    let probe = Probe::start(|config, settings, _| {
+        listening(config);
+        settings.instances = Instances {
+            max: NonZeroU32::MIN,
+            ..settings.instances
+        };
+        settings.limits.time = Duration::from_millis(1500);
+        settings.limits.memory_bytes = 16 << 20;
+    })
+    .await?;
+    each_outcome(&probe, HANDLED).await?;
+    let figures = settled(&probe).await?;
+    let handled = f64::from(HANDLED);
+    assert_outcomes(&figures, handled);
+    let all = handled + 10.0;
+    let of = |name: &str| figures.get(name, &[("guest", "probe")]).unwrap_or(f64::NAN);
+    assert_eq!(of("wharf_guest_messages_received_total"), all);
+    assert_eq!(
+        figures.of_probe("wharf_guest_replies_total", "result", "sent"),
+        Some(all)
+    );
+    assert_eq!(
+        figures.of_probe("wharf_guest_replies_total", "result", "failed"),
+        Some(0.0)
+    );
+    // One to start with, and one after each of the five that were ended; but for the last, which was not needed yet.
+    assert_eq!(of("wharf_guest_instances_made_total"), 5.0);
+    assert_eq!(of("wharf_guest_instances_reused_total"), all - 5.0);
+    assert_eq!(of("wharf_guest_instances"), 0.0);
+    assert_eq!(of("wharf_guest_memory_bytes"), 0.0);
+    ensure!(of("wharf_guest_memory_refused_total") >= 1.0);
+    assert_histogram(&figures, all)?;
     assert_eq!(of("wharf_guest_handling_seconds_count"), all);
     Ok(())
 }
@@ -399,7 +415,7 @@ async fn what_waits_and_what_is_dropped_shows_while_a_guest_spins() -> Result<()
             .publish("probe", json!({ "do": "silence" }).to_string().into())
             .await?;
     }
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let dropped =
         |figures: &Figures| figures.of_probe("wharf_guest_messages_total", "outcome", "dropped");
     let state = once(&probe, "six are dropped", |figures| {
@@ -536,7 +552,7 @@ async fn while_it_drains_it_is_alive_and_not_ready_and_then_it_is_gone() -> Resu
     .await?;
     let address = address(&probe.host)?;
     let mut gate = probe.client.subscribe("gate").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "gate", "timeout_ms": 60_000 });
     probe
         .client

@@ -8,6 +8,7 @@ use serde_json::json;
 use wharf::config::BucketAccess;
 use wharf_tests::probe::{Probe, probe};
 use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
+use wharf_tests::round_trip;
 use wharf_tests::soon;
 
 /// A host with the probe and a neighbour of it, which may use a bucket, and one who sends to it.
@@ -90,7 +91,7 @@ async fn the_host_and_all_guests_go_on() -> Result<()> {
 async fn a_guests_request_in_flight_gets_the_answer_that_comes_afterwards() -> Result<()> {
     let (probe, mut raw) = host().await?;
     let mut slow = probe.client.subscribe("slow").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "slow", "timeout_ms": 20_000 });
     let asking = {
         let client = probe.client.clone();

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use wharf::config::{Config, GuestSettings};
 use wharf_tests::PATIENCE;
 use wharf_tests::probe::Probe;
+use wharf_tests::round_trip;
 
 /// A client's span, and the trace that it belongs to.
 const CLIENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -303,7 +304,7 @@ async fn a_trace_that_its_sender_does_not_record_is_passed_on_and_not_exported()
     let probe =
         Probe::start(|config, settings, _| two_guests(config, settings, Some(endpoint))).await?;
     let mut out = probe.client.subscribe("out").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let unrecorded = CLIENT.replace("-01", "-00");
     send(
         &probe,
@@ -330,7 +331,7 @@ async fn a_trace_that_its_sender_does_not_record_is_passed_on_and_not_exported()
 async fn without_a_collector_headers_are_the_guests_own() -> Result<()> {
     let probe = Probe::start(|config, settings, _| two_guests(config, settings, None)).await?;
     let mut out = probe.client.subscribe("out").await?;
-    probe.client.flush().await?;
+    round_trip(&probe.client).await?;
     let headers = json!([["traceparent", STRANGER]]);
     let reply = send(
         &probe,

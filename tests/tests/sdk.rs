@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use wharf::config::{BucketAccess, GuestSettings, Serializer};
 use wharf::{Host, StartError};
 use wharf_tests::probe::{config, service_error};
-use wharf_tests::{TestServer, component, soon};
+use wharf_tests::{TestServer, component, round_trip, soon};
 
 /// A host with a guest that is written with the SDK. The host subscribes it to nothing.
 struct Service {
@@ -252,7 +252,7 @@ async fn start_subscribes_before_the_first_message_and_stop_is_called_after_the_
     ];
     assert_eq!(made, expected.into());
     let mut stopped = service.client.subscribe("out.stopped").await?;
-    service.client.flush().await?;
+    round_trip(&service.client).await?;
     let report = service.host.shutdown().await;
     ensure!(report.is_clean(), "{report:?}");
     let said = soon("a message", stopped.next())
@@ -356,7 +356,7 @@ async fn a_request_is_answered_with_a_value_or_with_the_services_error() -> Resu
     for form in BOTH {
         let service = Service::start(form).await?;
         let mut asked = service.client.subscribe("ask.*").await?;
-        service.client.flush().await?;
+        round_trip(&service.client).await?;
         let client = service.client.clone();
         let answering = tokio::spawn(async move {
             while let Some(question) = asked.next().await {
@@ -424,7 +424,7 @@ async fn a_value_is_written_in_the_form_that_the_guest_names() -> Result<()> {
     for form in BOTH {
         let service = Service::start(form).await?;
         let mut out = service.client.subscribe("out.*").await?;
-        service.client.flush().await?;
+        round_trip(&service.client).await?;
         assert_eq!(
             service
                 .ok(json!({ "do": "announce", "order": order() }))

@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use serde_json::json;
 use wharf_tests::TestServer;
+use wharf_tests::round_trip;
 
 use crate::command::Place;
 
@@ -11,7 +12,7 @@ async fn a_message_arrives_with_its_headers() {
     let server = TestServer::start("").await.unwrap();
     let client = server.client().await.unwrap();
     let mut messages = client.subscribe("orders.*").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await.unwrap();
     let arguments = [
         "send",
         "orders.new",
@@ -51,7 +52,7 @@ async fn a_payload_is_read_from_stdin_as_it_is() {
     let server = TestServer::start("").await.unwrap();
     let client = server.client().await.unwrap();
     let mut messages = client.subscribe("raw").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await.unwrap();
     let payload: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let arguments = ["send", "raw", "-", "--json", "--server", &server.url()];
     let ended = Place::new().run_with_stdin(&arguments, &payload).await;
@@ -67,7 +68,7 @@ async fn a_payload_is_read_from_stdin_as_it_is() {
 async fn answer(server: &TestServer) -> tokio::task::JoinHandle<()> {
     let client = server.client().await.unwrap();
     let mut requests = client.subscribe(">").await.unwrap();
-    client.flush().await.unwrap();
+    round_trip(&client).await.unwrap();
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             let Some(reply) = request.reply else { continue };

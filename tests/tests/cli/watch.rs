@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_nats::Client;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
-use wharf_tests::{TestServer, Wharf};
+use wharf_tests::{TestServer, Wharf, round_trip};
 
 use crate::command::{Place, guest};
 
@@ -315,7 +315,7 @@ async fn a_signal_is_heard_while_a_change_is_under_way() {
     let first = format!("{PATIENT}{}", echo("steady", "steady", ""));
     let watched = Watched::with_config(&first, &["--watch"]).await;
     let mut asked = watched.client.subscribe("gate").await.unwrap();
-    watched.client.flush().await.unwrap();
+    round_trip(&watched.client).await.unwrap();
     // It never finishes starting.
     let start =
         r#"config = { start = '[{ "do": "request", "subject": "gate", "timeout_ms": 600000 }]' }"#;

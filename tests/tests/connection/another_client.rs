@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use wharf::config::{BucketSettings, ConnectionSettings};
 use wharf::{ConnectionState, Connector, Error};
 use wharf_tests::raw::{LONE_CR, Raw};
-use wharf_tests::{TestServer, soon, until};
+use wharf_tests::{TestServer, round_trip, soon, until};
 
 use crate::drain::drain_under_flood;
 use crate::malformed::{answered, echo};
@@ -119,7 +119,7 @@ async fn a_reader_that_waits_and_a_request_in_flight_go_on_waiting() -> Result<(
     let mut scene = Scene::start().await?;
     let service = scene.server.client().await?;
     let mut asked = service.subscribe("slow").await?;
-    service.flush().await?;
+    round_trip(&service).await?;
     let mut numbers = scene.connector.subscribe::<u32>("numbers", None).await?;
     let reading = tokio::spawn(async move { numbers.next().await });
     let connector = scene.connector.clone();

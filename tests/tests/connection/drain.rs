@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wharf::config::ConnectionSettings;
 use wharf::{Connector, Error, RawSubscription};
-use wharf_tests::{TestServer, soon, until};
+use wharf_tests::{TestServer, round_trip, soon, until};
 
 const SUBJECTS: u64 = 4;
 
@@ -42,7 +42,7 @@ fn flood(
 /// Counts the answers.
 async fn count(client: async_nats::Client, answers: Arc<AtomicU64>) -> Result<JoinHandle<()>> {
     let mut messages = client.subscribe("handled").await?;
-    client.flush().await?;
+    round_trip(&client).await?;
     Ok(tokio::spawn(async move {
         while messages.next().await.is_some() {
             answers.fetch_add(1, Ordering::Relaxed);

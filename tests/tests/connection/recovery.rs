@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use wharf::config::ConnectionSettings;
 use wharf::{ConnectError, ConnectionState, Connector, Error};
-use wharf_tests::{TestServer, soon, until};
+use wharf_tests::{TestServer, round_trip, soon, until};
 
 async fn connected(connector: &Connector, times: u64) -> Result<()> {
     let mut state = connector.state();
@@ -90,7 +90,7 @@ async fn the_next_server_takes_over() -> Result<()> {
     connector.flush_published().await?;
     let other = second.client().await?;
     other.publish("numbers", "7".into()).await?;
-    other.flush().await?;
+    round_trip(&other).await?;
     assert_eq!(
         soon("a number arrives", numbers.next())
             .await?
