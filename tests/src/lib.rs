@@ -47,6 +47,7 @@
 //! | `keyvalue/writers.rs`          | of several writers at once each succeeds or is told |
 //! | `malformed.rs`                 | a message that no client can read harms nobody but its receiver, with guests on the host |
 //! | `objects.rs`                   | components come from object stores and are followed there, for programs that embed the host |
+//! | `one_list.rs`                  | each grant and each outcome is in the configuration, the flags, the metrics and what `show` says |
 //! | `otlp.rs`                      | a collector receives traces as they happened |
 //! | `quakes.rs`                    | every example does the same job, whatever it is written in |
 //! | `readme.rs`                    | the README's "Your first guest" works to the letter |

@@ -277,7 +277,10 @@ async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     assert_eq!(shown["stats"]["handled"], 2);
     assert!(shown.get("config").is_none(), "secrets stay where they are");
     let people = wharf_text(&server, &["guests", "show", "p"]).await?;
-    assert!(people.contains("may publish on     out\n"), "{people}");
+    assert!(
+        people.contains("may publish on           out\n"),
+        "{people}"
+    );
 
     let table = wharf_text(&server, &["guests", "list"]).await?;
     assert!(table.contains("here  p      2"), "{table}");

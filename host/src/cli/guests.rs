@@ -10,6 +10,7 @@ use wharf::admin::{
     CanarySummary, DrainSummary, GuestDetails, GuestList, GuestRef, GuestSummary, LoadRequest, Verb,
 };
 use wharf::config::Ratio;
+use wharf::{Grant, OutcomeKind};
 
 use super::args::{ChangeArgs, GuestsCommand, ListArgs, OneGuestArgs};
 use super::exit::{Exit, Failure};
@@ -94,22 +95,20 @@ fn print_guests(all: Vec<GuestList>) -> anyhow::Result<()> {
 
 /// The cells of a guest. Its counts include its canary's messages.
 fn guest_cells(host: &str, guest: &GuestSummary) -> [String; 9] {
-    let count = |names: &[&str]| {
-        names
-            .iter()
-            .filter_map(|name| guest.stats.get(*name))
-            .sum::<u64>()
-    };
-    let failed = count(&["retried", "rejected", "trapped", "timed_out", "not_started"]);
+    let count = |name: &str| guest.stats.get(name).copied().unwrap_or_default();
+    let failures = OutcomeKind::ALL
+        .into_iter()
+        .filter(|kind| kind.is_failure());
+    let failed: u64 = failures.map(|kind| count(kind.label())).sum();
     [
         host.to_owned(),
         guest.name.clone(),
         guest.version.to_string(),
         guest.queued.to_string(),
         guest.in_flight.to_string(),
-        count(&["handled"]).to_string(),
+        count(OutcomeKind::Handled.label()).to_string(),
         failed.to_string(),
-        count(&["dropped"]).to_string(),
+        count("dropped").to_string(),
         guest.component.clone(),
     ]
 }
@@ -173,15 +172,18 @@ fn describe(details: GuestDetails) -> String {
     let stats: Vec<_> = happened
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
+    let may = |grant: Grant| format!("may {}", grant.words());
+    let [subscribe_itself, publish_on, request_of] =
+        [Grant::Subscribe, Grant::Publish, Grant::Request].map(may);
     let rows = [
         ("host", host),
         ("guest", guest.name),
         ("component", guest.component),
         ("version", guest.version.to_string()),
         ("subscribed to", subscribe.join(", ")),
-        ("may subscribe to", may_subscribe.join(", ")),
-        ("may publish on", publish.join(", ")),
-        ("may request", request.join(", ")),
+        (subscribe_itself.as_str(), may_subscribe.join(", ")),
+        (publish_on.as_str(), publish.join(", ")),
+        (request_of.as_str(), request.join(", ")),
         ("buckets", buckets.join(", ")),
         ("instances", details.instances.to_string()),
         ("memory", format!("{} bytes", details.memory_bytes)),
@@ -204,7 +206,7 @@ fn describe(details: GuestDetails) -> String {
     ];
     rows.iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name:<19}{value}\n"))
+        .map(|(name, value)| format!("{name:<25}{value}\n"))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use wharf::Inspection;
+use wharf::{Inspection, Interface};
 
 use super::args::InspectArgs;
 use super::exit::{Exit, Failure};
@@ -12,47 +12,6 @@ use super::output;
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
-
-/// Interfaces by the beginning of their name, each with its purpose and the setting that it needs. The first match
-/// counts.
-const INTERFACES: [(&str, &str); 18] = [
-    (
-        "wharf:nats/pubsub",
-        "publishes, requests, subscribes; granted by `publish`, `request`, `may_subscribe`",
-    ),
-    (
-        "wharf:nats/jetstream",
-        "stores messages in streams; granted by `publish`",
-    ),
-    (
-        "wharf:nats/keyvalue",
-        "keeps values in buckets; granted by `buckets`",
-    ),
-    ("wharf:nats/types", "the types of the others"),
-    ("wharf:nats/handler", "handles messages"),
-    (
-        "wharf:nats/lifecycle",
-        "is called when it goes into and out of service",
-    ),
-    ("wasi:config/", "reads its settings; set by `config`"),
-    (
-        "wasi:cli/environment",
-        "reads its environment; set by `env`",
-    ),
-    ("wasi:cli/stdin", "there, and empty"),
-    ("wasi:cli/std", "its output becomes log lines"),
-    ("wasi:cli/", "a program's arguments, exit and terminal"),
-    (
-        "wasi:filesystem/",
-        "files, in the directories granted by `dirs`",
-    ),
-    ("wasi:clocks/", "clocks"),
-    ("wasi:random/", "random numbers"),
-    ("wasi:io/", "streams, for the other interfaces"),
-    ("wasi:sockets/", "there, and always refused"),
-    ("wasi:http/", "there, and a trap when called"),
-    ("", ""),
-];
 
 /// Inspects a component, and prints the result.
 pub(super) fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
@@ -81,22 +40,15 @@ fn render(file: &str, inspection: &Inspection) -> String {
     let width = width.unwrap_or_default();
     section(&mut text, "imports");
     for import in &inspection.imports {
-        let purpose = if import.offered {
-            describe(&import.name)
-        } else {
-            "not offered by this host"
+        let (style, purpose) = match import.offered {
+            true => (GOOD, describe(&import.name)),
+            false => (BAD, "not offered by this host".to_owned()),
         };
-        line(
-            &mut text,
-            &import.name,
-            width,
-            if import.offered { GOOD } else { BAD },
-            purpose,
-        );
+        line(&mut text, &import.name, width, style, &purpose);
     }
     section(&mut text, "exports");
     for export in &inspection.exports {
-        line(&mut text, export, width, GOOD, describe(export));
+        line(&mut text, export, width, GOOD, &describe(export));
     }
     text.push('\n');
     verdict(&mut text, inspection);
@@ -112,11 +64,20 @@ fn line(text: &mut String, name: &str, width: usize, style: Style, purpose: &str
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-fn describe(name: &str) -> &'static str {
-    INTERFACES
+/// The purpose of an interface, and the settings that grant or fill it.
+fn describe(name: &str) -> String {
+    let Some(interface) = Interface::named(name) else {
+        return String::new();
+    };
+    let keys: Vec<String> = interface
+        .keys
         .iter()
-        .find(|(start, _)| name.starts_with(start))
-        .map_or("", |(_, purpose)| purpose)
+        .map(|key| format!("`{key}`"))
+        .collect();
+    match keys.is_empty() {
+        true => interface.words.to_owned(),
+        false => format!("{}; settings: {}", interface.words, keys.join(", ")),
+    }
 }
 
 fn verdict(text: &mut String, inspection: &Inspection) {

@@ -62,7 +62,7 @@ pub const INTERFACES: [Interface; 19] = [
     called("wharf:nats/handler", "handles messages"),
     called(
         "wharf:nats/lifecycle",
-        "is told when it goes into and out of service",
+        "is called when it goes into and out of service",
     ),
     offered(
         "wasi:config/store",
@@ -79,7 +79,12 @@ pub const INTERFACES: [Interface; 19] = [
     offered("wasi:cli/stdin", WASI, "there, and empty", &[]),
     offered("wasi:cli/stdout", WASI, OUTPUT, &[]),
     offered("wasi:cli/stderr", WASI, OUTPUT, &[]),
-    offered("wasi:cli/", WASI, "a program's surroundings", &[]),
+    offered(
+        "wasi:cli/",
+        WASI,
+        "a program's arguments, exit and terminal",
+        &[],
+    ),
     offered("wasi:filesystem/", WASI, "files, in directories", &["dirs"]),
     offered("wasi:clocks/", WASI, "clocks", &[]),
     offered("wasi:random/", WASI, "random numbers", &[]),
