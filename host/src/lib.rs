@@ -74,7 +74,7 @@ pub use connector::{
     Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription,
 };
 pub use error::Error;
-pub use guest::{ImportedInterface, Inspection, LoadError, inspect};
+pub use guest::{GuestStartError, ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{Host, HostBuilder, StartError};
 pub use imports::offered::{INTERFACES, Interface, InterfaceRole};
 pub use message::OutcomeKind;

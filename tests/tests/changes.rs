@@ -384,6 +384,7 @@ async fn a_subscription_that_a_new_version_makes_at_once_stays() -> Result<()> {
     settings.request = vec!["gate".into()];
     settings.instances.max = 1.try_into()?;
     settings.limits.time = PATIENCE;
+    settings.limits.subscription_changes = 1000;
     let probe = Probe::start(|_, started, _| *started = settings.clone()).await?;
     let mut gate = probe.client.subscribe("gate").await?;
     // Ending what the old version wants takes a while. Meanwhile the new one has come to want what is ended last.

@@ -101,7 +101,7 @@ async fn bytes_that_are_not_what_was_put_are_refused() -> Result<()> {
     let host = Host::builder(config(&server)).start().await?;
     let error = refusal(&host).await?;
     ensure!(
-        matches!(&error, LoadError::Fetch(FetchError::Server { why, .. }) if why.contains("digest")),
+        matches!(&error, LoadError::Fetch(FetchError::Server { source, .. }) if source.to_string().contains("digest")),
         "{error:?}"
     );
     Ok(())

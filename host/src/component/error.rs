@@ -36,16 +36,16 @@ pub enum FetchError {
     },
     /// The server does not give the object now: try again later, or look at its permissions.
     #[error(
-        "cannot read {component}: {why}; check that the server can be reached, has JetStream, and lets this user read \
-         the stream OBJ_{bucket}"
+        "cannot read {component}: check that the server can be reached, has JetStream, and lets this user read the \
+         stream OBJ_{bucket}"
     )]
     Server {
         /// The bucket.
         bucket: String,
         /// The component's source.
         component: ComponentSource,
-        /// The reason.
-        why: String,
+        /// The client's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file or object is larger than a component may be.
     #[error("{component} has {bytes} bytes, and a component may have {most}")]

@@ -40,10 +40,10 @@ pub(super) async fn read(
         bucket: bucket.to_owned(),
         name: name.to_owned(),
     };
-    let failed = |why: String| FetchError::Server {
+    let failed = |source| FetchError::Server {
         bucket: bucket.to_owned(),
         component: component.clone(),
-        why,
+        source,
     };
     let mut tries = 0;
     loop {
@@ -56,14 +56,14 @@ pub(super) async fn read(
                     component,
                 });
             }
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(failed(error.into())),
         };
         let object = match store.get(name).await {
             Ok(object) => object,
             Err(error) if error.kind() == GetErrorKind::NotFound => {
                 return Err(FetchError::NoObject { component });
             }
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(failed(error.into())),
         };
         let is_it = |known: &&Digest| object.info().digest == Some(known.in_object_store());
         if let Some(known) = known.iter().find(is_it) {
@@ -81,7 +81,7 @@ pub(super) async fn read(
         match read_whole(object).await {
             Ok(bytes) => return Ok(Object::New(bytes)),
             Err(error) if tries == TRIES || !has_changed(&store, name, &found).await => {
-                return Err(failed(error.to_string()));
+                return Err(failed(error.into()));
             }
             Err(_replaced) => {}
         }

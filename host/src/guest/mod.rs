@@ -49,14 +49,17 @@ pub(crate) struct Guest {
     lifecycle: LifecycleExport,
 }
 
-/// Errors of a guest's start.
+/// Errors of a guest's start: correct the guest, or what its start needs.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GuestStartError {
+#[non_exhaustive]
+pub enum GuestStartError {
     /// No instance could be made, or it trapped while it started.
     #[error("it trapped while it started: {0}")]
     Trapped(String),
+    /// Its `start` function did not return within the time of a message.
     #[error("its start function did not return within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
+    /// Its `start` function returned an error, with these words.
     #[error("its start function failed: {0}")]
     Refused(String),
 }

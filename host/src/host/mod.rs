@@ -354,8 +354,8 @@ impl HostBuilder {
         thread::Builder::new()
             .name("wharf-host".to_owned())
             .spawn(move || running::run(spec, started, &reporter))
-            .map_err(|error| StartError::Machine(error.to_string()))?;
-        let ended = |_| StartError::Machine("the host's thread ended unexpectedly".to_owned());
+            .map_err(|error| StartError::Machine(error.into()))?;
+        let ended = |_| StartError::Machine("the host's thread ended unexpectedly".into());
         let handles = start.await.map_err(ended)??;
         guard.disarm();
         Ok(Host {

@@ -88,7 +88,7 @@ pub(super) fn run(spec: StartSpec, started: Started, report: &watch::Sender<Opti
         Ok(runtime) => runtime,
         Err(error) => {
             // Nobody is left to tell if the owner is gone.
-            let _gone = started.send(Err(StartError::Machine(error.to_string())));
+            let _gone = started.send(Err(StartError::Machine(error.into())));
             return;
         }
     };
@@ -144,7 +144,7 @@ impl Running {
             .map_err(guest_error)?;
         let endpoint = config.otlp.endpoint.as_deref();
         let exporter = endpoint.map(Exporter::start).transpose();
-        let exporter = exporter.map_err(StartError::Traces)?;
+        let exporter = exporter.map_err(|reason| StartError::Traces(reason.into()))?;
         let (server, settings, connection) = connect(own_server, config.nats).await?;
         let connector = Connector::over(connection.clone(), &settings, config.buckets.clone());
         let context = HostContext {
@@ -284,8 +284,8 @@ async fn connect(
 async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {
     match tokio::task::spawn_blocking(move || Engine::new(cache.as_deref())).await {
         Ok(Ok(engine)) => Ok(Arc::new(engine)),
-        Ok(Err(error)) => Err(StartError::Machine(format!("{error:#}"))),
-        Err(panicked) => Err(StartError::Machine(panicked.to_string())),
+        Ok(Err(error)) => Err(StartError::Machine(error.into())),
+        Err(panicked) => Err(StartError::Machine(panicked.into())),
     }
 }
 

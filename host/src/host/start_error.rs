@@ -43,18 +43,18 @@ pub enum StartError {
         asked: u64,
     },
     /// Traces cannot be sent as the settings say.
-    #[error("cannot export traces: {0}")]
-    Traces(String),
+    #[error("cannot export traces")]
+    Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The machine refused what it takes to run guests: threads or memory.
-    #[error("cannot set up what runs guests: {0}")]
-    Machine(String),
+    #[error("cannot set up what runs guests")]
+    Machine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<ChangeError> for StartError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Guest { name, source } => Self::Guest { name, source },
-            other => Self::Machine(other.to_string()),
+            other => Self::Machine(other.into()),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::resolve::Compiled;
 use super::running_guests::{RunningGuests, end_versions};
 use super::version::{Candidate, Retiring};
 use crate::config::CanarySettings;
-use crate::guest::CompiledComponent;
+use crate::guest::{CompiledComponent, LoadError};
 use crate::trigger::{Prepared, VersionSubscriptions};
 
 /// A version that has started.
@@ -170,14 +170,16 @@ impl RunningGuests {
             desired,
             ..
         } = new;
-        let failed = |why: String| ChangeError::guest(&context.name, GuestError::Start(why));
-        let component = component
-            .ok_or_else(|| failed("its component is not there".to_owned()))?
-            .clone();
+        let failed = |error: GuestError| ChangeError::guest(&context.name, error);
+        let missing = || LoadError::Compile {
+            component: settings.component.clone(),
+            source: "it was not compiled for this change".into(),
+        };
+        let component = component.ok_or_else(|| failed(missing().into()))?.clone();
         let instances = self.reserve(&context.name, settings.instances.max.get())?;
         let host = self.context();
         let started = Candidate::start(host, &context, number, settings, component, instances);
-        let candidate = started.await.map_err(|error| failed(error.to_string()))?;
+        let candidate = started.await.map_err(|error| failed(error.into()))?;
         Ok(StartedVersion {
             context,
             candidate,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::version::VersionEnd;
 use crate::config::MAX_INSTANCES;
 use crate::error::Error;
-use crate::guest::LoadError;
+use crate::guest::{GuestStartError, LoadError};
 use crate::metrics::GuestStats;
 use crate::trigger::SubscribeRefused;
 
@@ -80,9 +80,9 @@ pub enum GuestError {
     /// The component is missing, or is no guest: correct it, and load again.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The guest trapped, took too long or failed while it started. Says which.
-    #[error("{0}")]
-    Start(String),
+    /// The guest trapped, took too long or failed while it started.
+    #[error(transparent)]
+    Start(#[from] GuestStartError),
     /// A subscription was refused.
     #[error("cannot subscribe to {subject:?}")]
     Subscribe {
@@ -139,7 +139,7 @@ pub enum ChangeError {
         /// The reason.
         source: GuestError,
     },
-    /// The guest has no version on trial.
+    /// The guest has no canary.
     #[error("guest {name:?} has no canary{}", rolled_back.as_ref().map_or(String::new(), |why| format!(": the last one was rolled back: {why}")))]
     NoCanary {
         /// The guest's name.
