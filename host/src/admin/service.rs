@@ -94,7 +94,7 @@ impl Service {
         self.closed.cancel();
     }
 
-    /// Waits until what was in hand is answered.
+    /// Waits until what was in flight is answered.
     pub(crate) async fn finish(mut self, deadline: Instant) {
         let all_ended = async {
             while let Some(ended) = self.tasks.join_next().await {

@@ -14,8 +14,8 @@ use wharf::admin::{ErrorReply, SERVICE, Verb, subject};
 
 use super::args::QueryArgs;
 use super::errand;
+use super::error_reply::service_error;
 use super::exit::Failure;
-use super::service_error::service_error;
 
 /// Time without an answer after which no more are expected: hosts answer at once.
 const QUIET: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod errand;
+mod error_reply;
 mod exit;
 mod guests;
 mod host_client;
@@ -14,7 +15,6 @@ mod push;
 mod reload;
 mod run;
 mod send;
-mod service_error;
 mod sources;
 mod watch;
 

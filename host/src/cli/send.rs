@@ -17,8 +17,8 @@ use wharf::Connector;
 use wharf::config::parse_subject;
 
 use super::args::SendArgs;
+use super::error_reply::service_error;
 use super::exit::{Exit, Failure};
-use super::service_error::service_error;
 use super::{errand, output};
 
 /// The largest `max_payload` that a server can be configured with.

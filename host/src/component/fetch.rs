@@ -7,7 +7,7 @@ use std::path::Path;
 use async_nats::jetstream::Context;
 
 use super::digest::Digest;
-use super::error::FetchError;
+use super::fetch_error::FetchError;
 use super::object::{self, Object};
 use super::source::{ComponentSource, MAX_COMPONENT_BYTES};
 

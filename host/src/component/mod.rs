@@ -6,18 +6,18 @@
 //! | `digest.rs` | what tells one component from another |
 //! | `fetch.rs`, `object.rs` | a source → bytes |
 //! | `follow.rs` | news of what is pushed to the sources that guests use |
-//! | `error.rs` | errors of fetching |
+//! | `fetch_error.rs` | errors of fetching |
 
 mod digest;
-mod error;
 mod fetch;
+mod fetch_error;
 mod follow;
 mod object;
 mod source;
 
 pub(crate) use digest::Digest;
-pub use error::FetchError;
 pub(crate) use fetch::{Fetched, fetch, fetch_file, read_file};
+pub use fetch_error::FetchError;
 pub use follow::ComponentChanges;
 pub(crate) use follow::RunningObject;
 pub use source::{ComponentSource, parse_object};

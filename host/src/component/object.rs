@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::digest::Digest;
-use super::error::FetchError;
+use super::fetch_error::FetchError;
 use super::source::{ComponentSource, MAX_COMPONENT_BYTES};
 
 /// Whoever pushes a new version takes the old one's bytes away, also from under those who are reading them: then they begin

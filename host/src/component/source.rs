@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::protocol::bucket::check_name;
+use crate::protocol::bucket_rules::check_name;
 
 const SCHEME: &str = "nats://";
 const OBJECT: &str = "nats://BUCKET/NAME";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bucket_settings::{BucketSettings, Storage};
 use super::value::{Name, Value};
-use crate::protocol::bucket::{
+use crate::protocol::bucket_rules::{
     MAX_BUCKET_BYTES, MAX_HISTORY, MAX_REPLICAS, MAX_VALUE_BYTES, MIN_TTL, check_name,
 };
 

@@ -10,7 +10,7 @@ use super::guest_settings::{
 use super::parse::{self, check_guest_name, guest_subject};
 use super::problem::Location;
 use super::value::{Name, Table, Value};
-use crate::protocol::bucket::check_name;
+use crate::protocol::bucket_rules::check_name;
 use crate::protocol::subject;
 
 /// A guest as it is written, and the locations of its components' names.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::guest_settings::{BucketAccess, SubjectGrant, SubscriptionSettings};
 use crate::protocol::duration::parse_go_duration;
 use crate::protocol::reserved::takes_orders;
-use crate::protocol::{bucket, subject};
+use crate::protocol::{bucket_rules, subject};
 
 /// Longer durations are typing errors, and clocks overflow with them.
 const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -59,7 +59,7 @@ pub(super) fn max_reconnect(text: &str) -> Result<Option<u32>, String> {
 
 /// A bucket's name.
 pub(super) fn bucket_name(text: &str) -> Result<String, String> {
-    bucket::check_name(text).map(|()| text.to_owned())
+    bucket_rules::check_name(text).map(|()| text.to_owned())
 }
 
 /// A guest's name.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::{KeyPair, KeyPairType};
 
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use crate::config::{Auth, Secret};
 
 /// One way to authenticate, checked as far as that is possible without a server.

@@ -16,13 +16,13 @@
 //! | `subscription.rs` | the state of one subscription, which outlives clients |
 //! | `open_subscriptions.rs` | all subscriptions, so that they can move to another client |
 //! | `publish_ack.rs` | a stream's acknowledgement of a publish |
-//! | `error.rs` | errors of connecting |
+//! | `connect_error.rs` | errors of connecting |
 
 mod auth;
 mod cause;
 mod client;
 mod client_signs;
-mod error;
+mod connect_error;
 mod events;
 mod inbound;
 mod inbox;
@@ -51,7 +51,7 @@ use crate::error::Error;
 use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
 
 use client::{Clients, CurrentClient};
-pub use error::{ConnectError, Refusal};
+pub use connect_error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
 use shared::ConnectionShared;

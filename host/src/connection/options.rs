@@ -11,7 +11,7 @@ use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, Se
 
 use super::auth::Login;
 use super::client_signs::ClientSigns;
-use super::error::{ConnectError, Refusal};
+use super::connect_error::{ConnectError, Refusal};
 use super::events::EventHandler;
 use super::reconnect::{ReconnectDecision, ReconnectPolicy, attempt, shuffle, untried};
 use super::shared::ConnectionShared;

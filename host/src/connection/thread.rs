@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cause;
 use super::client::Clients;
-use super::error::ConnectError;
+use super::connect_error::ConnectError;
 use super::inbound::Inbound;
 use super::options::ConnectPlan;
 use super::shared::ConnectionShared;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::error::ServerError;
+use super::server_error::ServerError;
 
 const VARIABLE: &str = "WHARF_NATS_SERVER";
 

@@ -1,7 +1,7 @@
 //! A nats-server of our own as a child process: what `wharf run` uses where no server is configured.
 
-mod error;
 mod find;
+mod server_error;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,9 +14,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use error::ServerError;
+pub use server_error::ServerError;
 
-use error::STOP_TIMEOUT;
+use server_error::STOP_TIMEOUT;
 
 /// The time that the server may take to listen; it reads its streams first.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ const STATE: &str = "tracestate";
 /// 512 at least. <https://www.w3.org/TR/trace-context/#tracestate-limits>
 const MAX_STATE_BYTES: usize = 512;
 
-/// The headers that put what a guest sends into the trace of the message in hand.
+/// The headers that put what a guest sends into the trace of the message in flight.
 #[derive(Clone)]
 pub(crate) struct TraceHeaders {
     parent: HeaderValue,

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use crate::error::Error;
-use crate::protocol::bucket::MAX_NAME_BYTES;
+use crate::protocol::bucket_rules::MAX_NAME_BYTES;
 use crate::protocol::subject::MAX_SUBJECT_BYTES;
 
 /// Bytes that a key may take on the wire: with the longest name of a bucket before it, it still makes a subject.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config::{BucketSettings, Storage};
 use crate::error::Error;
-use crate::protocol::bucket::{
+use crate::protocol::bucket_rules::{
     self, MAX_BUCKET_BYTES, MAX_HISTORY, MAX_REPLICAS, MAX_VALUE_BYTES, MIN_TTL,
 };
 use crate::protocol::subject::quoted;
@@ -35,7 +35,7 @@ pub(super) fn subjects(bucket: &str) -> String {
 /// # Errors
 /// `Invalid` where no bucket may have this name.
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
-    bucket::check_name(name).map_err(|why| Error::Invalid(format!("{} {why}", quoted(name))))
+    bucket_rules::check_name(name).map_err(|why| Error::Invalid(format!("{} {why}", quoted(name))))
 }
 
 /// # Errors
