@@ -412,7 +412,7 @@ async fn the_command_promotes_a_canary_and_tells_of_one_that_was_rolled_back() -
     .await?;
     let people = wharf_text(&server, &["guests", "show", "p"]).await?;
     assert!(
-        people.contains("canary rolled back version 4, "),
+        people.contains("canary rolled back       version 4, "),
         "{people}"
     );
     host.shutdown().await;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use wharf::config::AdminSettings;
+use wharf::config::{AdminSettings, BucketAccess};
 use wharf::{Grant, OutcomeKind};
 use wharf_tests::probe::Probe;
 use wharf_tests::soon;
@@ -74,6 +74,7 @@ async fn each_grant_of_a_guest_is_shown() -> Result<()> {
         settings.may_subscribe = vec!["a.subscribe".into()];
         settings.publish = vec!["a.publish".into()];
         settings.request = vec!["a.request".into()];
+        settings.buckets = [("a".to_owned(), BucketAccess::Read)].into();
     })
     .await?;
     let url = probe.server.url();
