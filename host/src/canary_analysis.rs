@@ -14,6 +14,7 @@ pub(crate) struct CanaryAnalysis {
     window: usize,
     /// The number of them that may fail.
     max_failures: usize,
+    /// The phase and the counts so far, locked for single steps.
     state: Mutex<AnalysisState>,
     /// Woken when the canary has failed.
     failure: Arc<Notify>,
@@ -21,7 +22,9 @@ pub(crate) struct CanaryAnalysis {
 
 #[derive(Debug, Default)]
 struct AnalysisState {
+    /// The phase: only a canary that is being judged can fail.
     phase: AnalysisPhase,
+    /// Counts of all messages so far, and of failures among the last.
     counts: AnalysisCounts,
     /// The last messages, oldest first: true for one that failed.
     recent: VecDeque<bool>,
@@ -41,7 +44,9 @@ enum AnalysisPhase {
 /// Counts of what became of a canary's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct AnalysisCounts {
+    /// Messages that the canary handled without a failure, since its begin.
     pub(crate) handled: u64,
+    /// Messages that the canary failed to handle, since its begin.
     pub(crate) failed: u64,
     /// Failures among the last messages, as many as the window has.
     pub(crate) recently_failed: usize,

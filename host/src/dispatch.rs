@@ -22,12 +22,15 @@ use crate::trigger::Incoming;
 pub(crate) struct Dispatcher {
     /// The workers' tasks.
     workers: JoinSet<()>,
+    /// The queue and the counts that all workers share, read for status and drain.
     shared: Arc<WorkerContext>,
 }
 
 /// Shared by the workers.
 struct WorkerContext {
+    /// The version of the guest that handles the messages.
     guest: Arc<Guest>,
+    /// The guest's queue, which its other versions read, too.
     queue: Arc<Queue<Incoming>>,
     /// The right of these workers to the queue's items.
     reader: ReaderId,

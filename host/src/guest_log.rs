@@ -20,7 +20,9 @@ pub(crate) struct GuestLog {
     pub(crate) guest: Arc<str>,
     /// The version's number.
     pub(crate) version: u32,
+    /// The guest's counters, where lines that are dropped are counted.
     counters: Arc<GuestCounters>,
+    /// The lines and bytes of the current second, and their bounds.
     budget: Mutex<Budget>,
 }
 

@@ -6,15 +6,20 @@ use std::time::Duration;
 /// One message, as the guest sees it: `message` of `wit/types.wit`.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
+    /// The subject without the guest's prefix. For a reply, the one that the request was sent to.
     pub(crate) subject: String,
+    /// The subject on which the sender waits for a reply. None if nobody waits.
     pub(crate) reply_to: Option<String>,
+    /// Names and values of headers, one pair for each value. Those that could not be passed on are left out.
     pub(crate) headers: Vec<(String, String)>,
+    /// The body as the sender wrote it.
     pub(crate) payload: Bytes,
 }
 
 /// Something that a guest is to handle.
 #[derive(Debug)]
 pub(crate) struct Event {
+    /// The message that the guest is given.
     pub(crate) message: Message,
     /// `None` for a message that no stream delivered.
     pub(crate) position: Option<StreamPosition>,
@@ -23,16 +28,22 @@ pub(crate) struct Event {
 /// A message's position in its stream: `delivery` of `wit/handler.wit`.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamPosition {
+    /// The name of the stream that delivered the message.
     pub(crate) stream_name: String,
+    /// The message's number in its stream.
     pub(crate) sequence: u64,
+    /// The number of this delivery of the message, from 1.
     pub(crate) attempt: u32,
+    /// The time at which the stream stored the message, in nanoseconds since the Unix epoch.
     pub(crate) timestamp: u64,
 }
 
 /// A guest's reply: `reply` of `wit/handler.wit`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reply {
+    /// Names and values of headers, not checked until the reply is sent.
     pub(crate) headers: Vec<(String, String)>,
+    /// The body. Empty if the reply says that the guest failed.
     pub(crate) payload: Bytes,
 }
 
@@ -48,6 +59,7 @@ pub(crate) enum Outcome {
 /// The reason for which a message was not handled.
 #[derive(Debug)]
 pub(crate) struct Failure {
+    /// The kind, by which the failure is counted and the sender is answered.
     pub(crate) kind: FailureKind,
     /// In words, for a person.
     pub(crate) reason: String,

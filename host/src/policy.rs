@@ -133,7 +133,9 @@ impl Grant {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{words}")]
 pub(crate) struct Denied {
+    /// The grant that is missing, by which denials are counted.
     pub(crate) grant: Grant,
+    /// The denial as a sentence: the guest, the action, its object and the reason.
     words: String,
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct AdminContext {
     pub(super) name: String,
     /// The instance's id among micro services.
     pub(super) id: String,
+    /// The time at which the configured guests were in service and operators could be answered.
     pub(super) started: SystemTime,
     /// The host takes orders.
     pub(super) takes_orders: bool,
@@ -31,7 +32,9 @@ pub(crate) struct AdminContext {
     replies: ReplySubjects,
     /// Counts of the orders so far.
     pub(super) stats: EndpointStats,
+    /// The host's connection, on which orders come and answers go.
     pub(super) connection: Connection,
+    /// The guests that orders list and change, shared with the host's owner.
     pub(super) guests: Arc<RunningGuests>,
     /// The runtime that guests run on.
     pub(super) runtime: Handle,

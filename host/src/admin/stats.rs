@@ -17,9 +17,13 @@ pub(super) struct EndpointStats(Mutex<BTreeMap<Verb, EndpointCounts>>);
 /// Counts of one verb's orders, as ADR-32 has them.
 #[derive(Default)]
 struct EndpointCounts {
+    /// Orders that were answered, with a result or an error.
     requests: u64,
+    /// Orders that were answered with an error.
     errors: u64,
+    /// The code and the words of the last error, in one line. Empty if there was none.
     last_error: String,
+    /// The time that all orders took together, from their arrival to their results.
     time: Duration,
 }
 

@@ -29,6 +29,7 @@ const MAX_WAITING: usize = 16;
 /// News of guests' components that are objects: made by [`Host::component_changes`](crate::Host::component_changes).
 #[derive(Debug)]
 pub struct ComponentChanges {
+    /// Names of guests whose component has a new version. Ends with the task.
     changed: mpsc::Receiver<String>,
     /// The task that follows the buckets. It ends when nobody wants to know any more.
     _following: JoinSet<()>,
@@ -63,7 +64,9 @@ impl ComponentChanges {
 
 /// A guest's component that is an object.
 pub(crate) struct RunningObject {
+    /// The guest's name. A guest has two such objects if its canary's component is one, too.
     guest: String,
+    /// The object that is the component of the guest, or of its canary.
     object: ObjectName,
     /// The digest of the version that the guest was given, as object stores write it.
     digest: String,
@@ -72,20 +75,26 @@ pub(crate) struct RunningObject {
 /// An object, by its bucket and its name there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct ObjectName {
+    /// The name of the object store.
     bucket: String,
+    /// The name of the object within its object store.
     name: String,
 }
 
 /// An object that a guest was announced to have a new version of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Announced {
+    /// The name of the guest, as it was announced.
     guest: String,
+    /// The object with the new version: the component of the guest, or of its canary.
     object: ObjectName,
 }
 
 /// The version of an object that its bucket has now.
 struct Pushed {
+    /// The object, by the bucket that is watched and its name there.
     object: ObjectName,
+    /// The digest of the version, as object stores write it.
     digest: String,
 }
 

@@ -19,13 +19,21 @@ use super::value::{Document, Table, Value, position};
 /// The file's settings, as they are written.
 #[derive(Default)]
 pub(super) struct RawFile {
+    /// The section `[nats]`: the lowest of the layers that the connection's settings are made of.
     pub(super) nats: Layer,
+    /// The section `[host]`, with defaults for all that is left out.
     pub(super) host: HostSettings,
+    /// The section `[admin]`. Without it the host takes no orders.
     pub(super) admin: AdminSettings,
+    /// The section `[otlp]`. Without it the host records no traces.
     pub(super) otlp: OtlpSettings,
+    /// The section `[http]`. Without it the host answers no HTTP.
     pub(super) http: HttpSettings,
+    /// The guests' settings, by name. A guest whose name is not valid is left out.
     pub(super) guests: BTreeMap<String, GuestSettings>,
+    /// Locations of components' names, for problems that show only when a component is looked into.
     pub(super) locations: Locations,
+    /// The settings that buckets of these names are created with.
     pub(super) buckets: BTreeMap<String, BucketSettings>,
 }
 

@@ -15,9 +15,13 @@ use crate::protocol::subject;
 
 /// A guest as it is written, and the locations of its components' names.
 pub(super) struct RawGuest {
+    /// The name of the section after `guests.`, which is a valid one.
     pub(super) name: String,
+    /// The guest's settings, with an empty path as the component if none could be read.
     pub(super) settings: GuestSettings,
+    /// The location of the component's name, or that of the whole section if there is none.
     pub(super) component: Location,
+    /// The location of the canary's component's name. None without a canary that could be read.
     pub(super) canary: Option<Location>,
 }
 

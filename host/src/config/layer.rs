@@ -13,28 +13,46 @@ use crate::protocol::subject;
 /// A setting and its location.
 #[derive(Debug, Clone)]
 struct Located<T> {
+    /// The setting's value, which has been read without a problem.
     value: T,
+    /// The place that a message names if the value does not fit the other settings.
     location: Location,
 }
 
 /// The settings that one way in gives; `None` is for what it does not say.
 #[derive(Default)]
 pub(super) struct Layer {
+    /// URLs of the servers. If no layer has any, the host starts a nats-server of its own.
     servers: Option<Located<Vec<String>>>,
+    /// The most passes over the servers after a connection was lost. The inner `None` is unlimited.
     max_reconnect: Option<Located<Option<u32>>>,
+    /// The wait between two passes over the servers.
     reconnect_wait: Option<Located<Duration>>,
+    /// The time that one server has to complete a handshake.
     connect_timeout: Option<Located<Duration>>,
+    /// The time that a stop may take before it abandons the rest.
     drain_timeout: Option<Located<Duration>>,
+    /// True if the servers are tried in random order.
     randomize: Option<Located<bool>>,
+    /// The bucket of calls that name none.
     default_bucket: Option<Located<String>>,
+    /// The text before every subject, unless a call or a guest says otherwise.
     prefix: Option<Located<String>>,
+    /// A `.creds` file to authenticate with. No other way is used beside it.
     credentials: Option<Located<PathBuf>>,
+    /// A file with an NKey user seed, used if there are no credentials.
     nkey_file: Option<Located<PathBuf>>,
+    /// A token to authenticate with, used if there is neither of the two files.
     token: Option<Located<Secret>>,
+    /// A user's name, used with the password if there is no file and no token.
     username: Option<Located<String>>,
+    /// The password of the user, used if there is no file and no token.
     password: Option<Located<Secret>>,
+    /// The PEM file of the client's certificate, which takes its key beside it.
     tls_cert: Option<Located<PathBuf>>,
+    /// The PEM file of the key of the client's certificate.
     tls_key: Option<Located<PathBuf>>,
+    /// The PEM file of authorities that may have signed the server's certificate, instead of the system's.
     tls_ca: Option<Located<PathBuf>>,
 }
 
@@ -271,7 +289,9 @@ fn existing(file: Located<PathBuf>, problems: &Problems) -> PathBuf {
 
 /// Values that are text, with their places.
 struct Text<'a> {
+    /// The text and the location of a setting, by a name of [`TEXT_KEYS`]. None if it is empty or not set.
     lookup: &'a dyn Fn(&str) -> Option<(String, Location)>,
+    /// The list to which problems of these values are added.
     problems: &'a Problems,
 }
 

@@ -18,9 +18,13 @@ use crate::component::ComponentSource;
 
 /// A file that is being read.
 pub(super) struct Document<'a> {
+    /// The file's path, for messages. Relative paths in the file are relative to its directory.
     pub(super) path: &'a Path,
+    /// The whole text, in which lines and columns are counted.
     pub(super) text: &'a str,
+    /// The variables that the text may name in its strings.
     pub(super) environment: Environment<'a>,
+    /// The list to which problems of the document are added, shared with the other sources of settings.
     pub(super) problems: &'a Problems,
     /// Lines that are no TOML: what was made of them says nothing about what was meant.
     pub(super) broken_lines: BTreeSet<usize>,
@@ -78,7 +82,9 @@ pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
 /// One value. A reader returns `None` after it has noted what is wrong.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
+    /// The document that the value is in, to which its problems are told.
     pub(super) document: &'a Document<'a>,
+    /// The value as the parser gives it, with its range of bytes in the text.
     spanned: &'a Spanned<DeValue<'a>>,
 }
 
@@ -306,7 +312,9 @@ impl<'a> Value<'a> {
 /// A key that is a name.
 #[derive(Clone, Copy)]
 pub(super) struct Name<'a> {
+    /// The document that the name is in, to which its problems are told.
     document: &'a Document<'a>,
+    /// The key as the parser gives it, with its range of bytes in the text.
     spanned: &'a Spanned<Cow<'a, str>>,
 }
 
@@ -338,10 +346,15 @@ impl<'a> Name<'a> {
 
 /// A table whose keys are known: each key that is asked for. [`Table::end`] notes all others.
 pub(super) struct Table<'a> {
+    /// The document that the table is in, to which its problems are told.
     document: &'a Document<'a>,
+    /// The keys and values as the parser gives them, known ones and others.
     entries: &'a DeTable<'a>,
+    /// The table's range of bytes in the text, for keys that are missing. Empty for the whole document.
     at: Range<usize>,
+    /// Keys that have been asked for so far, whether they are there or not.
     known: RefCell<Vec<&'static str>>,
+    /// Keys that have been refused with a reason of their own, so that they are not noted twice.
     refused: RefCell<Vec<&'static str>>,
 }
 

@@ -53,21 +53,30 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Connector {
+    /// The connection, and all else that clones have in common.
     shared: Arc<ConnectorInner>,
+    /// The text before every subject of this clone. Empty for none.
     prefix: Arc<str>,
+    /// The form in which this clone writes and reads values.
     serializer: Serializer,
+    /// The time that this clone waits for replies and acknowledgements.
     request_timeout: Duration,
 }
 
 /// ConnectorInner by all clones of a connector.
 #[derive(Debug)]
 struct ConnectorInner {
+    /// The connection to NATS. Shared with a host and its guests unless it is the connector's own.
     connection: Connection,
     /// The connection is the connector's own: draining closes it.
     is_owner: bool,
+    /// The time that a drain may take, from its begin to the end of the connection.
     drain_timeout: Duration,
+    /// The bucket of calls that name none.
     default_bucket: String,
+    /// The buckets that are or were open, and the settings to create others with.
     buckets: Buckets,
+    /// Stoppers of the subscriptions that a drain ends. Some may be gone already.
     subscriptions: Mutex<Vec<Stopper>>,
     /// One token for every subscription whose reader has not seen its end.
     readers: TaskTracker,

@@ -235,6 +235,7 @@ fn service_error(message: &Message) -> Option<String> {
 /// [`slow_consumers`](crate::ConnectionCounters::slow_consumers).
 #[derive(Debug)]
 pub struct RawSubscription {
+    /// The messages as the connection gives them. Ends the subscription when dropped.
     inbound: Inbound,
     /// Given back when the end was seen.
     reader: Option<TaskTrackerToken>,
@@ -257,8 +258,11 @@ impl Stream for RawSubscription {
 /// A message that is no `T` is an error `Invalid`; the subscription goes on after it.
 #[derive(Debug)]
 pub struct Subscription<T> {
+    /// The messages that are yet to be read as values.
     raw: RawSubscription,
+    /// The clone of the connector that reads values, and that each message gets to reply with.
     connector: Connector,
+    /// The type that payloads are read as. Holds nothing.
     value: PhantomData<fn() -> T>,
 }
 
@@ -290,6 +294,7 @@ pub struct Received<T> {
     pub value: T,
     /// The message itself.
     pub message: Message,
+    /// The connector that replies are sent with, and whose prefix the subject begins with.
     connector: Connector,
 }
 

@@ -101,9 +101,13 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
 
 /// A component that is a guest: compiled, linked, ready to be instantiated.
 pub(super) struct Component {
+    /// The digest of the bytes that the component was compiled from.
     pub(super) digest: Digest,
+    /// The compiled code with its imports linked, of which instances are made.
     pub(super) pre: InstancePre<InstanceState>,
+    /// The place of the guest's `handle` among the exports.
     pub(super) handler: HandlerExport,
+    /// The places of the guest's `start` and `stop` among the exports, as far as there are any.
     pub(super) lifecycle: LifecycleExport,
 }
 

@@ -40,11 +40,13 @@ const MAX_QUIET_TICKS: u32 = 100;
 
 /// The one engine: it compiles components, gives them their imports, and interrupts those that run long.
 pub(crate) struct Engine {
+    /// The engine of wasmtime, whose epoch the ticker moves forward.
     pub(super) engine: wasmtime::Engine,
     /// The linker of what every guest may import, but for what it gets in the shape in which it imports it.
     linker: Linker<InstanceState>,
     /// Tells the ticker that guests run.
     pub(super) activity: Activity,
+    /// The thread that interrupts guests. Ends when the engine is dropped.
     _ticker: Ticker,
 }
 
@@ -210,7 +212,9 @@ impl Pace {
 
 /// A thread that moves the engine's epoch forward. It ends with the engine.
 struct Ticker {
+    /// The channel that ends the thread when dropped. None once that has begun.
     stop: Option<mpsc::Sender<()>>,
+    /// The thread itself. None once it has been joined.
     thread: Option<JoinHandle<()>>,
 }
 

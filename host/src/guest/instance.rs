@@ -16,8 +16,11 @@ const TICKS_A_SLICE: u64 = 1;
 
 /// One instance. After a trap, or a call that was not awaited to its end, it must not be used again.
 pub(super) struct Instance {
+    /// The store, with the instance's memories and the host's side of its imports.
     store: Store<InstanceState>,
+    /// The instance itself, in which `start` and `stop` are looked up at each call.
     instance: component::Instance,
+    /// The guest's `handle`, looked up once when the instance was made.
     handler: InstanceHandler,
     /// Tells the engine's ticker that a guest runs.
     activity: Activity,

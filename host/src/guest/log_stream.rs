@@ -31,7 +31,9 @@ pub(super) enum StandardStream {
 /// One stream of one instance.
 #[derive(Clone)]
 pub(super) struct LogStream {
+    /// The version's log, which decides by its limits on each line.
     log: Arc<GuestLog>,
+    /// The stream's kind, named in each line: only on stderr can a line say its level.
     stream: StandardStream,
     /// The line that has no end yet.
     line: Arc<Mutex<Vec<u8>>>,

@@ -44,8 +44,11 @@ use crate::trace::TraceHeaders;
 
 /// One version of a guest, that can be given messages.
 pub(crate) struct Guest {
+    /// The settings, rights and log that all instances of the version have in common.
     template: Arc<InstanceTemplate>,
+    /// The instances that wait for a message, and all that it takes to make more.
     pool: InstancePool,
+    /// The guest's `start` and `stop`, as far as the component has them.
     lifecycle: LifecycleExport,
 }
 

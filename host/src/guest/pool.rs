@@ -10,8 +10,11 @@ use crate::lock::locked;
 
 /// The instances of one version of a guest.
 pub(super) struct InstancePool {
+    /// The host's one engine, which all guests share.
     engine: Arc<Engine>,
+    /// The component that each new instance is made of, compiled and linked.
     component: CompiledComponent,
+    /// The template of the state that each new instance gets.
     template: Arc<InstanceTemplate>,
     /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
     idle: Mutex<Vec<Instance>>,

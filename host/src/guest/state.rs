@@ -30,8 +30,11 @@ const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 pub(crate) struct InstanceTemplate {
     /// The version's log.
     pub(super) log: Arc<GuestLog>,
+    /// The settings that the version runs with.
     pub(super) settings: GuestSettings,
+    /// Values that the guest reads through `wasi:config`: its own, and the host's serializer.
     config: WasiConfigVariables,
+    /// The rights, the connection and the counters that all instances' imports share.
     pub(super) imports: Arc<imports::ImportContext>,
 }
 
@@ -125,12 +128,17 @@ impl InstanceTemplate {
 
 /// The state that one instance carries with it.
 pub(crate) struct InstanceState {
+    /// The instance's side of WASI: variables, directories, output, random numbers.
     wasi: WasiCtx,
+    /// Resources that the guest holds, such as open buckets and files: at most [`MAX_RESOURCES`].
     table: ResourceTable,
+    /// The bound on the instance's memory, which notes a refusal.
     pub(super) limiter: MemoryLimiter,
     /// The instance's part of the count of instances.
     _counted: GaugePart,
+    /// The instance's side of `wharf:nats`: its rights, and the reply subject and trace of its message.
     pub(super) imports: imports::Ctx,
+    /// The template that the state was made from, for its `wasi:config` and its bounds.
     template: Arc<InstanceTemplate>,
 }
 

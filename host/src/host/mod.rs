@@ -50,8 +50,11 @@ pub use start_error::StartError;
 /// # }
 /// ```
 pub struct Host {
+    /// The connection, the guests and the other parts that the owner's calls use.
     handles: Handles,
+    /// The token whose cancelling begins the drain. An operator's order may cancel it, too.
     stop: CancellationToken,
+    /// The report of the drain. None while the host runs.
     report: watch::Receiver<Option<DrainReport>>,
 }
 
@@ -59,7 +62,9 @@ pub struct Host {
 #[derive(Debug)]
 #[must_use = "a host runs once it is started"]
 pub struct HostBuilder {
+    /// The settings of the host, and of the guests that it starts with.
     config: Config,
+    /// The data directory of a nats-server of our own. None leaves the servers to the settings.
     own_server: Option<PathBuf>,
 }
 

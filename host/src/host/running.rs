@@ -39,20 +39,29 @@ const EVENT_INTERVAL: u32 = 1;
 
 /// A host that is to be started.
 pub(super) struct StartSpec {
+    /// The settings of the host, and of the guests that it starts with.
     pub(super) config: Config,
+    /// The data directory of a nats-server of our own. None if the host connects to other servers.
     pub(super) own_server: Option<PathBuf>,
+    /// The token that gives the start up when cancelled, and after the start begins the drain.
     pub(super) stop: CancellationToken,
 }
 
 /// The parts of a started host that its owner uses.
 pub(super) struct Handles {
+    /// The host's connection, for its state, its counts and its object stores.
     pub(super) connection: Connection,
+    /// A connector over the host's connection, whose drain leaves the connection open.
     pub(super) connector: Connector,
+    /// The guests in service, shared with all who list or change them.
     pub(super) guests: Arc<RunningGuests>,
     /// The runtime that guests run on.
     pub(super) runtime: Handle,
+    /// The URL of a nats-server of our own. None if there is none.
     pub(super) server_url: Option<String>,
+    /// The address on which HTTP is answered, with the port in use. None if it is not answered.
     pub(super) http_address: Option<SocketAddr>,
+    /// The way in which a nats-server of our own ended by itself. Never completes otherwise.
     server_died: Shared<BoxFuture<'static, String>>,
 }
 
@@ -115,13 +124,19 @@ pub(super) fn run(spec: StartSpec, started: Started, report: &watch::Sender<Opti
 
 /// All that runs, in the order in which it was started.
 struct Running {
+    /// The server of `/livez`, `/readyz` and `/metrics`, stopped last. None if there is no address for it.
     http: Option<Http>,
+    /// A nats-server of our own, stopped once the connection is closed. None if the host uses others.
     server: Option<Server>,
+    /// The host's connection, closed once guests have ended.
     connection: Connection,
+    /// The guests in service, stopped while the connection is still open.
     guests: Arc<RunningGuests>,
+    /// The service that takes operators' orders. None until all guests of the configuration are in service.
     service: Option<Service>,
     /// The task that rolls failed canaries back. Where a start is given up, it ends with it.
     judge: AbortOnDropHandle<DrainReport>,
+    /// The time that guests may take to finish their messages at a stop.
     drain_timeout: Duration,
     /// The sender of traces to their collector, if there is one.
     exporter: Option<Exporter>,

@@ -43,9 +43,13 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The server. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Http {
+    /// The address that is listened on, with the port in use.
     address: SocketAddr,
+    /// The token that ends the server when cancelled. Answers that have begun are finished.
     stop: CancellationToken,
+    /// Cancelled when the thread has ended, even if it panicked.
     ended: CancellationToken,
+    /// The thread that answers. None once it has been joined.
     thread: Option<JoinHandle<()>>,
 }
 

@@ -31,14 +31,19 @@ const HEADERS_BYTES: usize =
 
 /// Shared by the imports of all instances of one version of a guest.
 pub(crate) struct ImportContext {
+    /// The rights that every call of the guest is checked against.
     pub(crate) policy: Policy,
+    /// The host's connection, on which guests publish and send requests.
     pub(crate) connection: Connection,
+    /// A connector over the host's connection, by which buckets are opened.
     pub(crate) connector: Connector,
     /// The bucket that the guest means where it names none.
     pub(crate) default_bucket: String,
     /// The buckets whose settings are the operator's.
     pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
+    /// The guest's counters, which its versions share.
     pub(crate) counters: Arc<GuestCounters>,
+    /// The subscriptions that the version makes by itself.
     pub(crate) subscriptions: Arc<dyn SelfSubscribe>,
 }
 
@@ -56,6 +61,7 @@ fn max_bytes_per_call(max_payload: usize) -> usize {
 
 /// The imports' side of one instance.
 pub(crate) struct Ctx {
+    /// The rights and the connection that all instances of the version share.
     pub(super) shared: Arc<ImportContext>,
     /// The subject on which the sender of the current message waits for its reply.
     pub(super) reply_to: Option<String>,
@@ -82,7 +88,9 @@ impl Ctx {
 
 /// The view of an instance that an interface's functions work on.
 pub(crate) struct CtxView<'a> {
+    /// The imports' side of the instance: its rights, and the reply subject and trace of its message.
     pub(crate) ctx: &'a mut Ctx,
+    /// The instance's table of resources, where buckets are kept that the guest has open.
     pub(crate) table: &'a mut ResourceTable,
 }
 

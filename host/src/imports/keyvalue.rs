@@ -16,7 +16,9 @@ use crate::connector::{self, Bucket};
 #[derive(Clone)]
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct OpenBucket {
+    /// The bucket, which other instances and guests may have open, too.
     bucket: Bucket,
+    /// The access that the guest had when the bucket was opened.
     access: BucketAccess,
 }
 

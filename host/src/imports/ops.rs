@@ -43,7 +43,9 @@ pub(super) enum Target<'a> {
 /// A message that a guest sends.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
+    /// Names and values of headers, not checked yet.
     pub(super) headers: Vec<(String, String)>,
+    /// The body, not yet compared with the largest that the server takes.
     pub(super) payload: Vec<u8>,
 }
 

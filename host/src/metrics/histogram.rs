@@ -28,6 +28,7 @@ const BOUNDS: [Duration; 18] = [
 /// Durations, counted by how long they are.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
+    /// Counts of durations up to each of [`BOUNDS`] and above the one before; the last is of all above.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     /// Enough for 584 years.
     sum_nanos: AtomicU64,
@@ -38,6 +39,7 @@ pub(crate) struct Histogram {
 pub(crate) struct Distribution {
     /// Each bucket's upper bound in seconds, and how many are in it and in no smaller one.
     pub(crate) buckets: Vec<(f64, u64)>,
+    /// The sum of all durations, in seconds.
     pub(crate) sum_seconds: f64,
 }
 

@@ -188,7 +188,9 @@ pub(crate) struct Gauge(AtomicU64);
 /// A part of a gauge. It is taken out again when this is dropped, however that comes about.
 #[derive(Debug)]
 pub(crate) struct GaugePart {
+    /// The gauge that the part was added to.
     gauge: Arc<Gauge>,
+    /// The amount that was added, and is taken out again at the end.
     amount: u64,
 }
 

@@ -43,8 +43,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// ```
 #[derive(Debug)]
 pub struct Server {
+    /// The URL that clients connect to, with the port that the server has chosen.
     url: String,
+    /// The guard that stops the server when dropped.
     stop: DropGuard,
+    /// The way in which the server ended. None while it runs.
     end: watch::Receiver<Option<End>>,
 }
 
@@ -127,10 +130,15 @@ impl Server {
 
 /// Files of the directory.
 struct Files {
+    /// The directory itself, which is made if it is not there.
     data: PathBuf,
+    /// The directory of the server's streams, kept from run to run.
     store: PathBuf,
+    /// The file that is locked as long as a server runs here.
     lock: PathBuf,
+    /// The file that the server prints to, kept from run to run.
     log: PathBuf,
+    /// The file with the URL of the server, for other programs. Removed when the server has ended.
     url: PathBuf,
 }
 

@@ -12,6 +12,7 @@ pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// A service's error, as a message's headers say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ServiceError<'a> {
+    /// The error's number as text, by custom one of HTTP's.
     pub(crate) code: &'a str,
     /// Empty where the service gives none.
     pub(crate) words: &'a str,

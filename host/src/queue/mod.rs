@@ -15,6 +15,7 @@ use crate::lock::locked;
 
 /// A queue with many writers and many readers that takes no more than it was made for.
 pub(crate) struct Queue<T> {
+    /// The lanes and their bounds, locked for single steps and never across an await.
     state: Mutex<QueueState<T>>,
     /// Wakers, one for each lane. A waiting reader is woken for each item; a reader that leaves items behind wakes the next.
     ready: [Notify; 2],
@@ -23,6 +24,7 @@ pub(crate) struct Queue<T> {
 /// The right to take items from one lane of a queue. It ends when others get the lane, or the lane ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReaderId {
+    /// The reader's number among all that the queue has had, from 1. Before the first there is 0, which nobody holds.
     number: u64,
     /// The lane's waker: 0 or 1.
     lane: usize,
@@ -46,6 +48,7 @@ struct QueueState<T> {
 }
 
 struct Lane<T> {
+    /// The reader that may take from the lane, shared by all workers of a version.
     reader: ReaderId,
     /// Items in the order in which they came.
     items: VecDeque<Item<T>>,
@@ -54,7 +57,9 @@ struct Lane<T> {
 }
 
 struct Item<T> {
+    /// The thing that waits, handed to whoever takes it out.
     value: T,
+    /// Bytes that the item counts for, in its lane and in the whole queue.
     bytes: usize,
     /// The item's number among all that came.
     number: u64,

@@ -12,8 +12,11 @@ use crate::trigger::VersionSubscriptions;
 
 /// A version that gets a share of the guest's messages, and the analysis of what becomes of them.
 pub(super) struct Canary {
+    /// The version that is tried, whose workers read a lane of their own.
     version: Version,
+    /// The analysis of the canary's outcomes, shared with its workers.
     analysis: Arc<CanaryAnalysis>,
+    /// The canary's own settings: its component, its share, and its bound of failures.
     settings: CanarySettings,
     /// The canary's failure has been logged and counted.
     failure_is_reported: bool,

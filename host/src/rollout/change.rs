@@ -17,9 +17,13 @@ use crate::trigger::{Prepared, VersionSubscriptions};
 
 /// A version that has started.
 struct StartedVersion {
+    /// The guest that the version is of, which is not in service yet if it is new.
     context: GuestContext,
+    /// The version, which is discarded if another step of the change fails.
     candidate: Candidate,
+    /// The part that the version is to play: in service, or as a canary.
     role: VersionRole,
+    /// The guest as it is asked to be, recorded when the version is put in.
     desired: Desired,
 }
 
@@ -36,10 +40,15 @@ enum ReadyVersion {
 /// The steps of a change, by when they are carried out.
 #[derive(Default)]
 struct StepsByKind {
+    /// Versions to be started, all at once and before all else.
     starts: Vec<NewVersion>,
+    /// Names of guests whose canary comes into service.
     promotions: Vec<String>,
+    /// Names of guests whose canary ends, after new versions have been put in.
     ended_canaries: Vec<String>,
+    /// Guests that are to be recorded as desired like this, by name.
     records: Vec<(String, Desired)>,
+    /// Names of guests that go out of service, last.
     unloads: Vec<String>,
 }
 

@@ -17,6 +17,7 @@ use crate::trigger::VersionSubscriptions;
 
 /// A guest in service.
 pub(super) struct Deployment {
+    /// The part of the guest that stays from version to version, such as its queue and its counters.
     context: GuestContext,
     /// The version in service.
     version: Version,
@@ -32,8 +33,11 @@ pub(super) struct Deployment {
 
 /// A canary that is to be promoted: its failures do not count meanwhile.
 pub(super) struct Promotion {
+    /// The guest whose canary it is.
     pub(super) context: GuestContext,
+    /// The canary's analysis, held until the canary is in service or the promotion is taken back.
     pub(super) analysis: Arc<CanaryAnalysis>,
+    /// The canary's view of the guest's subscriptions, with those that it will want.
     pub(super) subscriptions: Arc<VersionSubscriptions>,
 }
 

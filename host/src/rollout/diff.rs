@@ -6,7 +6,9 @@ use crate::config::{CanarySettings, GuestSettings};
 /// A guest as it is asked to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Desired {
+    /// The settings, those of the canary among them.
     pub(super) settings: GuestSettings,
+    /// The digests of the components that the settings name, as they were when they were resolved.
     pub(super) digests: Digests,
 }
 
@@ -37,7 +39,9 @@ pub(super) struct RunningGuest {
 /// A canary as it runs.
 #[derive(Debug, Clone)]
 pub(super) struct RunningCanary {
+    /// The canary's own settings: its component, its share, and its bound of failures.
     pub(super) settings: CanarySettings,
+    /// The digest of the component that the canary runs.
     pub(super) digest: Digest,
 }
 
@@ -62,12 +66,15 @@ pub(super) enum Step {
 /// A version that is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NewVersion {
+    /// The name of the guest that the version is of.
     pub(super) guest: String,
+    /// The version's number, higher than those of all versions of the guest so far.
     pub(super) number: u32,
     /// The settings that the version runs with.
     pub(super) settings: GuestSettings,
     /// The component that the version runs.
     pub(super) digest: Digest,
+    /// The part that the version is to play once it has started.
     pub(super) role: VersionRole,
     /// The guest as it is asked to be.
     pub(super) desired: Desired,
@@ -85,7 +92,9 @@ pub(super) enum VersionRole {
 /// The difference between a guest as desired and as it runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Diff {
+    /// The kind of the difference, for the report of the change.
     pub(super) kind: DiffKind,
+    /// Steps from what runs to what is desired. Empty if the guest was desired like this before.
     pub(super) steps: Vec<Step>,
 }
 

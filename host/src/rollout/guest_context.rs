@@ -21,7 +21,9 @@ use crate::trigger::{Incoming, Intake};
 pub(crate) struct HostContext {
     /// The engine that compiles and runs every guest.
     pub(crate) engine: Arc<Engine>,
+    /// The host's connection, which guests share. Closed once they have ended.
     pub(crate) connection: Connection,
+    /// A connector over the host's connection, which guests share.
     pub(crate) connector: Connector,
     /// The prefix of subjects of guests that have none of their own.
     pub(crate) prefix: String,
@@ -40,10 +42,13 @@ pub(crate) struct HostContext {
 /// A guest, apart from its versions. A clone is the same guest's.
 #[derive(Clone)]
 pub(super) struct GuestContext {
+    /// The guest's name, which no other guest of the host has.
     pub(super) name: Arc<str>,
     /// The way of messages into the queue.
     pub(super) intake: Arc<Intake>,
+    /// Messages that wait for the guest. Each version in service takes them over from the one before.
     pub(super) queue: Arc<Queue<Incoming>>,
+    /// Counts and gauges of all versions together, since the guest was loaded.
     pub(super) counters: Arc<GuestCounters>,
     /// Woken when a canary has failed.
     pub(super) canary_failure: Arc<Notify>,

@@ -79,7 +79,9 @@ impl CompiledFiles {
 
 /// A guest as it is asked to be, and what was compiled for it.
 pub(super) struct Resolved {
+    /// The settings, with the digests of the components that they name.
     pub(super) desired: Desired,
+    /// Components that were compiled for the guest. Those whose digest was known are not among them.
     pub(super) compiled: Compiled,
 }
 

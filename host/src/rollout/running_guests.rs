@@ -30,6 +30,7 @@ use crate::lock::locked;
 /// and never across an await; whoever holds it takes no other lock but those of queues, analyses and subscriptions' phases,
 /// which are leaves.
 pub(crate) struct RunningGuests {
+    /// The host as its guests have it around them: the engine, the connection, defaults.
     context: HostContext,
     /// The guests in service, by name.
     deployments: Mutex<BTreeMap<String, Deployment>>,

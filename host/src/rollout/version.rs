@@ -19,9 +19,13 @@ use crate::trigger::VersionSubscriptions;
 
 /// A version that has started, and is given no messages yet.
 pub(super) struct Candidate {
+    /// The version as its workers call it, whose `start` has returned.
     guest: Arc<Guest>,
+    /// The version's view of the guest's subscriptions, shared with its imports.
     subscriptions: Arc<VersionSubscriptions>,
+    /// The settings that the version runs with, among them the bounds of its queue.
     settings: GuestSettings,
+    /// The component that the version runs, kept so that a change need not compile it again.
     component: CompiledComponent,
     /// The version's part of the instances that all guests share. Given back last.
     instances: OwnedSemaphorePermit,
@@ -29,13 +33,17 @@ pub(super) struct Candidate {
 
 /// A version that is given messages.
 pub(super) struct Version {
+    /// The version as it started, with its guest, its settings and its component.
     candidate: Candidate,
+    /// The workers that give the version its messages.
     dispatcher: Dispatcher,
 }
 
 /// A version that gets no more messages, and finishes those that it has.
 pub(super) struct Retiring {
+    /// The guest that the version is of, named in the report of the drain.
     pub(super) context: GuestContext,
+    /// The version, whose workers finish what is in hand, or in the queue if the guest ends.
     version: Version,
     /// Messages that the version had settled by the time it got no more.
     settled_before: u64,

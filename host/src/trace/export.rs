@@ -35,8 +35,11 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Owns the queue of spans, and the task that sends them.
 pub(crate) struct Exporter {
+    /// The queue's only lasting sender. When it is dropped, the task sends what is left and ends.
     spans: mpsc::Sender<SpanData>,
+    /// Spans for which there was no room, since the task last counted them. Shared with tracers.
     dropped: Arc<AtomicU64>,
+    /// The task that sends spans to the collector, awaited at the end of the host.
     task: JoinHandle<()>,
 }
 
@@ -153,7 +156,9 @@ async fn next_batch(queue: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
 /// Log lines on lost spans, fewer than one for each batch.
 #[derive(Default)]
 struct Complaints {
+    /// Spans that have been lost since the last log line.
     lost: u64,
+    /// The time of the last log line. None before the first.
     last: Option<Instant>,
 }
 

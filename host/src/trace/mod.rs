@@ -29,12 +29,15 @@ struct TracerInner {
     spans: WeakSender<SpanData>,
     /// Spans for which there was no room.
     dropped: Arc<AtomicU64>,
+    /// The name and the version of this library, which every span carries.
     scope: InstrumentationScope,
+    /// The source of random ids for traces and spans.
     ids: RandomIdGenerator,
 }
 
 /// A message that is being handled, as its trace sees it.
 pub(crate) struct Traced {
+    /// Trace headers of all that the guest sends while it handles the message, recorded or not.
     headers: TraceHeaders,
     /// The span. There is none if the sender chose not to record this trace.
     span: Option<Span>,
@@ -42,15 +45,23 @@ pub(crate) struct Traced {
 
 /// Open while the message is handled. What is dropped without an outcome was abandoned, which is recorded, too.
 struct Span {
+    /// The tracer that takes the span at its end.
     tracer: Tracer,
+    /// The name of the guest that the message is for.
     guest: Arc<str>,
+    /// The subject as it travelled, with the guest's prefix.
     subject: Subject,
+    /// The ids of the trace and of the span, and the state that the trace carries.
     context: SpanContext,
+    /// The id of the sender's span, invalid if the message came without a trace.
     parent: SpanId,
+    /// The time at which the message was taken from the queue.
     start: SystemTime,
     /// The version of the guest that it was given to.
     version: Option<u32>,
+    /// The label of the message's outcome, `abandoned` as long as there is none.
     outcome: &'static str,
+    /// The status that collectors show: an error with its reason, unset if the message was handled.
     status: Status,
 }
 

@@ -16,7 +16,9 @@ const MAX_STATE_BYTES: usize = 512;
 /// The headers that put what a guest sends into the trace of the message in flight.
 #[derive(Clone)]
 pub(crate) struct TraceHeaders {
+    /// The value of `traceparent`: the trace, and the span in it that the guest's messages come from.
     parent: HeaderValue,
+    /// The value of `tracestate`, passed on from the message in hand. None if that had none.
     state: Option<HeaderValue>,
 }
 

@@ -29,6 +29,7 @@ const FORWARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A gate: behind it wait the messages of subscriptions that have just been begun. Dropped unopened, they are nobody's.
 #[must_use = "messages wait behind it"]
 pub(super) struct Gate {
+    /// The sender of true, which opens the gate. Dropped before, it ends the wait of all forwarders.
     opener: watch::Sender<bool>,
     /// The subscriptions behind it.
     begun: Vec<SubscriptionKey>,
@@ -48,6 +49,7 @@ pub(super) enum Admission {
 pub(crate) struct SubscribeRefused {
     /// The subject as it travels.
     pub(crate) subject: String,
+    /// The error of the subscription, or of the round trip that proves that the server has it.
     pub(crate) source: Error,
 }
 
@@ -60,10 +62,13 @@ impl Gate {
 
 /// All subscriptions of one guest, over all its versions.
 pub(super) struct Subscriptions {
+    /// The guest's name, connection and counters, shared with every message that arrives.
     pub(super) context: Arc<SubscriptionContext>,
+    /// The guest's queue, which forwarders fill and the end of a stop closes.
     queue: Arc<Queue<Incoming>>,
     /// The turn of whoever changes subscriptions. A stop does not wait for its turn.
     turn: Mutex<()>,
+    /// The subscriptions that there are, and the versions that want them.
     interests: Mutex<Interests<LiveSubscription>>,
     /// Set at the beginning of a stop: no subscription begins any more.
     stopping: AtomicBool,
@@ -71,6 +76,7 @@ pub(super) struct Subscriptions {
 
 /// A subscription that has begun.
 struct LiveSubscription {
+    /// The handle that ends the subscription, so that what has arrived is still forwarded.
     stopper: Stopper,
     /// The task that forwards its messages.
     forwarder: JoinHandle<()>,

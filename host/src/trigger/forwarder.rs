@@ -29,6 +29,7 @@ pub(super) struct Forwarder {
     pub(super) queue: Arc<Queue<Incoming>>,
     /// The bytes of prefix that the guest does not see of the subjects. A version may have another prefix than the last.
     pub(super) prefix_bytes: Arc<AtomicUsize>,
+    /// The guest's name, connection and counters, which each message gets a handle to.
     pub(super) context: Arc<SubscriptionContext>,
 }
 

@@ -16,9 +16,11 @@ use crate::trace::{TraceHeaders, Traced, Tracer};
 
 /// A message that has arrived for a guest, and waits in its queue.
 pub(crate) struct Incoming {
+    /// The message as it arrived, with its whole subject and all of its headers.
     message: async_nats::Message,
     /// The bytes of prefix that the guest does not see of the subject.
     prefix_bytes: usize,
+    /// The guest's name, connection and counters, for the message's settlement.
     context: Arc<SubscriptionContext>,
 }
 
@@ -29,6 +31,7 @@ pub(crate) struct Unsettled {
     pub(crate) subject: Subject,
     /// The subject on which the sender waits for a reply.
     reply_to: Option<Subject>,
+    /// The connection that the answer goes over, and the counters in which it is counted.
     context: Arc<SubscriptionContext>,
     /// The message's span. There is none if the host records no traces.
     traced: Option<Traced>,
@@ -38,7 +41,9 @@ pub(crate) struct Unsettled {
 pub(super) struct SubscriptionContext {
     /// The guest's name.
     pub(super) guest: Arc<str>,
+    /// The host's connection, for subscriptions and for answers to senders.
     pub(super) connection: Connection,
+    /// The guest's counters, which its versions share.
     pub(super) counters: Arc<GuestCounters>,
     /// The tracer. There is none if the host records no traces.
     pub(super) tracer: Option<Tracer>,

@@ -17,6 +17,7 @@ use crate::trace::Tracer;
 
 /// All triggers of one guest, over all its versions.
 pub(crate) struct Intake {
+    /// The guest's subscriptions, shared with each version's view of them.
     subscriptions: Arc<Subscriptions>,
 }
 

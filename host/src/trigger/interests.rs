@@ -58,6 +58,7 @@ pub(super) struct Interests<S>(BTreeMap<SubscriptionKey, HeldSubscription<S>>);
 
 #[derive(Debug)]
 struct HeldSubscription<S> {
+    /// The means by which the subscription is ended, given by whoever has begun it.
     subscription: S,
     /// The newest version that wants it.
     newest: u32,

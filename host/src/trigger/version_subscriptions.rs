@@ -19,10 +19,13 @@ use crate::self_subscribe::{SelfSubscribe, SubscriptionChange};
 /// What the version asks for while it starts, or is a canary, begins only when it comes into service: until then its
 /// messages would be nobody's, or another version's.
 pub(crate) struct VersionSubscriptions {
+    /// The guest's subscriptions, which outlive the version.
     subscriptions: Arc<Subscriptions>,
+    /// The version's number, with which interests are noted.
     version: u32,
     /// The prefix of the version's subjects.
     prefix: String,
+    /// The version's phase. Until it is in service, changes are only noted.
     phase: Mutex<Phase>,
     /// The subscriptions that the version makes by itself, and its bounds.
     self_made: Mutex<SelfMade>,

@@ -34,40 +34,49 @@ const READS: [&str; 2] = ["STREAM.INFO", "STREAM.MSG.GET"];
 /// Requests about one bucket.
 #[derive(Debug)]
 pub(super) struct Api {
+    /// The connection that the requests go over.
     pub(super) connection: Connection,
+    /// The bucket's name, without the `KV_` that its stream's name begins with.
     pub(super) bucket: String,
 }
 
 #[derive(Deserialize)]
 struct ApiAnswer {
+    /// The server's refusal. None if the request was carried out.
     error: Option<jetstream::Error>,
 }
 
 #[derive(Deserialize)]
 struct WithMessage {
+    /// The stored message that was asked for, with its sequence and its time.
     message: RawMessage,
 }
 
 #[derive(Deserialize)]
 struct WithConfig {
+    /// The stream's whole configuration, with settings that this host does not know.
     config: Value,
 }
 
 #[derive(Deserialize)]
 struct WithSubjects {
+    /// The stream's state, of which only subjects are read.
     state: StreamState,
+    /// The number of subjects that match, on all pages together.
     #[serde(default)]
     total: usize,
 }
 
 #[derive(Deserialize)]
 struct StreamState {
+    /// Subjects on this page. The server's counts of their messages are not read.
     #[serde(default)]
     subjects: HashMap<String, IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 struct WithName {
+    /// The name that the server has chosen for the consumer.
     name: String,
 }
 

@@ -40,9 +40,11 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bucket {
+    /// The bucket's requests and configuration, shared by all who have it open over one connection.
     handle: Arc<BucketHandle>,
     /// May make the bucket where it turns out to be gone.
     may_create: bool,
+    /// The form in which values of any type are written and read.
     pub(super) serializer: Serializer,
 }
 

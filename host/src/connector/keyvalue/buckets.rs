@@ -16,6 +16,7 @@ use crate::lock::locked;
 /// The buckets of one connection.
 #[derive(Debug)]
 pub(crate) struct Buckets {
+    /// The connection that each handle gets a clone of.
     connection: Connection,
     /// The settings that buckets of these names are created with.
     configured: BTreeMap<String, BucketSettings>,

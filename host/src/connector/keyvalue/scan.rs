@@ -53,7 +53,9 @@ pub(super) async fn keys(api: &Api, filters: &[String]) -> Result<HashSet<String
 }
 
 struct Listing {
+    /// The part of a subject before its key: `$KV.`, the bucket's name and a dot.
     prefix: String,
+    /// Keys found so far. Those whose last message is no value are taken out again.
     keys: HashSet<String>,
     /// The consumer's number of the last message.
     number: u64,

@@ -30,9 +30,13 @@ pub struct Entry {
 
 /// A message of a bucket's stream.
 pub(super) struct Stored {
+    /// The message's number in the stream, which is the key's revision.
     pub(super) sequence: u64,
+    /// The time at which the server stored the message, in nanoseconds since the Unix epoch.
     created: u64,
+    /// Headers that say whether the message is a value, and when it expires.
     headers: HeaderMap,
+    /// The value, if the message is one.
     payload: Bytes,
 }
 

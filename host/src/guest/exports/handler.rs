@@ -19,10 +19,14 @@ pub(in crate::guest) const HANDLER: &str = "wharf:nats/handler@0.2.0";
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
 pub(in crate::guest) struct WitMessage {
+    /// The subject without the guest's prefix.
     subject: String,
+    /// The subject on which the sender waits for a reply. None if nobody waits.
     #[component(name = "reply-to")]
     reply_to: Option<String>,
+    /// Names and values of headers, one pair for each value.
     headers: Vec<(String, String)>,
+    /// The body as the sender wrote it.
     payload: Bytes,
 }
 
@@ -30,10 +34,14 @@ pub(in crate::guest) struct WitMessage {
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
 pub(in crate::guest) struct WitDelivery {
+    /// The name of the stream that delivered the message.
     #[component(name = "stream-name")]
     stream_name: String,
+    /// The message's number in its stream.
     sequence: u64,
+    /// The number of this delivery of the message, from 1.
     attempt: u32,
+    /// The time at which the stream stored the message, in nanoseconds since the Unix epoch.
     timestamp: u64,
 }
 
@@ -41,7 +49,9 @@ pub(in crate::guest) struct WitDelivery {
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]
 pub(in crate::guest) struct WitReply {
+    /// Names and values of headers, not checked yet.
     headers: Vec<(String, String)>,
+    /// The body as the guest wrote it, of any size.
     payload: Bytes,
 }
 
@@ -59,6 +69,7 @@ pub(in crate::guest) enum GuestFailure {
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]
 pub(in crate::guest) struct Retry {
+    /// The guest's own words, which are not yet fit for a log line or a header.
     reason: String,
     /// Milliseconds.
     after: Option<u64>,

@@ -9,7 +9,9 @@ pub(in crate::guest) const LIFECYCLE: &str = "wharf:nats/lifecycle@0.2.0";
 /// The lifecycle functions of a component, as far as it has them.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::guest) struct LifecycleExport {
+    /// The place of `start` among the exports. None if the component has none.
     start: Option<ComponentExportIndex>,
+    /// The place of `stop` among the exports. None if the component has none.
     stop: Option<ComponentExportIndex>,
 }
 
