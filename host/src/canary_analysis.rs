@@ -20,6 +20,7 @@ pub(crate) struct CanaryAnalysis {
     failure: Arc<Notify>,
 }
 
+/// The counts of an analysis, and how far it has come.
 #[derive(Debug, Default)]
 struct AnalysisState {
     /// The phase: only a canary that is being judged can fail.
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_is_held_does_not_fail_until_it_is_resumed() {
+    fn an_analysis_that_is_held_does_not_fail_until_it_is_resumed() {
         let trial = of(10, 0);
         assert!(trial.hold() && !trial.count(true));
         assert!(!trial.hold(), "somebody holds it");

@@ -26,6 +26,7 @@ pub(crate) struct GuestLog {
     budget: Mutex<Budget>,
 }
 
+/// The lines and bytes that may still be logged in the current window.
 #[derive(Debug)]
 struct Budget {
     /// The most lines in a window.

@@ -61,7 +61,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Failure {
     /// The kind, by which the failure is counted and the sender is answered.
     pub(crate) kind: FailureKind,
-    /// In words, for a person.
+    /// The reason, in words for a person.
     pub(crate) reason: String,
     /// The place in the guest's code, after a trap.
     pub(crate) backtrace: Option<String>,

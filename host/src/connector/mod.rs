@@ -63,7 +63,7 @@ pub struct Connector {
     request_timeout: Duration,
 }
 
-/// ConnectorInner by all clones of a connector.
+/// The part of a connector that all its clones share.
 #[derive(Debug)]
 struct ConnectorInner {
     /// The connection to NATS. Shared with a host and its guests unless it is the connector's own.

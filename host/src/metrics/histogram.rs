@@ -30,7 +30,7 @@ const BOUNDS: [Duration; 18] = [
 pub(crate) struct Histogram {
     /// Counts of durations up to each of [`BOUNDS`] and above the one before; the last is of all above.
     buckets: [AtomicU64; BOUNDS.len() + 1],
-    /// Enough for 584 years.
+    /// The sum of all durations, in nanoseconds: enough for 584 years.
     sum_nanos: AtomicU64,
 }
 

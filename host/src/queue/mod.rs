@@ -30,6 +30,7 @@ pub(crate) struct ReaderId {
     lane: usize,
 }
 
+/// The lanes of a queue, and who takes from them.
 struct QueueState<T> {
     /// The lane of whoever took the queue over last.
     main: Lane<T>,
@@ -47,6 +48,7 @@ struct QueueState<T> {
     closed: bool,
 }
 
+/// A part of a queue that has readers of its own.
 struct Lane<T> {
     /// The reader that may take from the lane, shared by all workers of a version.
     reader: ReaderId,
@@ -56,6 +58,7 @@ struct Lane<T> {
     bytes: usize,
 }
 
+/// An item that waits.
 struct Item<T> {
     /// The thing that waits, handed to whoever takes it out.
     value: T,

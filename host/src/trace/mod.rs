@@ -24,6 +24,7 @@ use crate::message::Outcome;
 #[derive(Clone)]
 pub(crate) struct Tracer(Arc<TracerInner>);
 
+/// The part of a tracer that its clones share.
 struct TracerInner {
     /// Weak, so that the queue ends when its owner lets go of it.
     spans: WeakSender<SpanData>,

@@ -56,6 +56,7 @@ fn too_many() -> Error {
 #[derive(Debug)]
 pub(super) struct Interests<S>(BTreeMap<SubscriptionKey, HeldSubscription<S>>);
 
+/// A subscription of a guest, and the versions that have an interest in it.
 #[derive(Debug)]
 struct HeldSubscription<S> {
     /// The means by which the subscription is ended, given by whoever has begun it.
@@ -64,7 +65,7 @@ struct HeldSubscription<S> {
     newest: u32,
     /// The interest of the version in service, as it last said.
     in_service: Option<Interest>,
-    /// Somebody has begun to end it. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
+    /// True if its end has begun. It is kept until it has ended: a guest that is interrupted meanwhile leaves it here.
     ending: bool,
 }
 

@@ -40,24 +40,28 @@ pub(super) struct Api {
     pub(super) bucket: String,
 }
 
+/// An answer of the API, of which only the error is read.
 #[derive(Deserialize)]
 struct ApiAnswer {
     /// The server's refusal. None if the request was carried out.
     error: Option<jetstream::Error>,
 }
 
+/// An answer with a message.
 #[derive(Deserialize)]
 struct WithMessage {
     /// The stored message that was asked for, with its sequence and its time.
     message: RawMessage,
 }
 
+/// An answer with a stream's configuration.
 #[derive(Deserialize)]
 struct WithConfig {
     /// The stream's whole configuration, with settings that this host does not know.
     config: Value,
 }
 
+/// An answer with subjects of a stream.
 #[derive(Deserialize)]
 struct WithSubjects {
     /// The stream's state, of which only subjects are read.
@@ -67,6 +71,7 @@ struct WithSubjects {
     total: usize,
 }
 
+/// A stream's state, of which only the subjects are read.
 #[derive(Deserialize)]
 struct StreamState {
     /// Subjects on this page. The server's counts of their messages are not read.
@@ -74,6 +79,7 @@ struct StreamState {
     subjects: HashMap<String, IgnoredAny>,
 }
 
+/// An answer with a consumer's name.
 #[derive(Deserialize)]
 struct WithName {
     /// The name that the server has chosen for the consumer.

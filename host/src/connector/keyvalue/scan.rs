@@ -52,6 +52,7 @@ pub(super) async fn keys(api: &Api, filters: &[String]) -> Result<HashSet<String
     read.map(|()| listing.keys)
 }
 
+/// Keys of a bucket, as they are listed.
 struct Listing {
     /// The part of a subject before its key: `$KV.`, the bucket's name and a dot.
     prefix: String,

@@ -71,7 +71,7 @@ pub(in crate::guest) enum GuestFailure {
 pub(in crate::guest) struct Retry {
     /// The guest's own words, which are not yet fit for a log line or a header.
     reason: String,
-    /// Milliseconds.
+    /// The time after which to try again, in milliseconds.
     after: Option<u64>,
 }
 
