@@ -16,7 +16,7 @@ use crate::guest::Guest;
 use crate::message::{Failure, FailureKind, Outcome, TrapCause};
 use crate::queue::{Queue, ReaderId};
 use crate::task::log_panic;
-use crate::trigger::Incoming;
+use crate::trigger::{ABANDONED, Incoming};
 
 /// The workers of one version of a guest.
 pub(crate) struct Dispatcher {
@@ -108,9 +108,13 @@ impl Dispatcher {
             }
         };
         let in_time = timeout_at(deadline, all).await.is_ok();
-        let mut waiting = Vec::new();
+        let mut abandoned = 0;
         if !in_time {
-            waiting = self.shared.queue.clear(self.shared.reader);
+            let waiting = self.shared.queue.clear(self.shared.reader);
+            abandoned = waiting.len();
+            waiting
+                .into_iter()
+                .for_each(|incoming| incoming.refuse(ABANDONED));
             self.workers.abort_all();
             // A guest yields at every tick: this does not take long.
             while let Some(ended) = self.workers.join_next().await {
@@ -119,7 +123,7 @@ impl Dispatcher {
         }
         Drained {
             finished: self.settled() - settled_before,
-            abandoned: (waiting.len() + self.in_flight()) as u64,
+            abandoned: (abandoned + self.in_flight()) as u64,
         }
     }
 }

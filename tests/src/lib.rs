@@ -51,6 +51,7 @@
 //! | `otlp.rs`                      | a collector receives traces as they happened |
 //! | `quakes.rs`                    | every example does the same job, whatever it is written in |
 //! | `readme.rs`                    | the README's "Your first guest" works to the letter |
+//! | `refusals.rs`                  | senders of messages that no guest handles hear so at once |
 //! | `sdk.rs`                       | the promises of the SDK for Rust hold on a real host, in JSON and in MessagePack |
 //!
 //! What needs no server is tested beside the code.

@@ -68,10 +68,6 @@ struct Item<T> {
     number: u64,
 }
 
-/// The error of an item that found no room.
-#[derive(Debug)]
-pub(crate) struct Full;
-
 impl<T> Queue<T> {
     pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
         let main = Lane::new(ReaderId { number: 0, lane: 0 });
@@ -146,12 +142,19 @@ impl<T> Queue<T> {
 
     /// Puts an item at the end, which counts for that many bytes. One that is larger than the whole queue is taken if it
     /// is alone, or it would never be handled.
-    pub(crate) fn push(&self, value: T, bytes: usize) -> Result<(), Full> {
+    ///
+    /// # Errors
+    /// Gives the item back where there is no room for it, or the queue is closed.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the item itself: to box it would cost every flood an allocation for each message"
+    )]
+    pub(crate) fn push(&self, value: T, bytes: usize) -> Result<(), T> {
         let mut state = self.state();
         let fits =
             state.len() < state.max_items && state.bytes().saturating_add(bytes) <= state.max_bytes;
         if state.closed || !(fits || state.len() == 0) {
-            return Err(Full);
+            return Err(value);
         }
         state.items += 1;
         let number = state.items;

@@ -65,6 +65,7 @@ impl GuestContext {
         let intake = Intake::new(
             name,
             host.connection.clone(),
+            host.replies.clone(),
             Arc::clone(&counters),
             Arc::clone(&queue),
             host.tracer.clone(),

@@ -1,7 +1,7 @@
 //! The task of one subscription: forwards what arrives into the guest's queue at once, on the connection's own thread.
 //!
 //! The client would drop messages of a slow reader without saying whose they were. What does not fit into the queue is
-//! dropped here, and counted for the guest.
+//! dropped here, counted for the guest, and its sender told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,8 @@ impl Forwarder {
         let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
         let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
         let incoming = Incoming::new(message, prefix_bytes, Arc::clone(&self.context));
-        if self.queue.push(incoming, bytes).is_err() {
+        if let Err(incoming) = self.queue.push(incoming, bytes) {
+            incoming.refuse("the guest does not keep up: its queue is full");
             counters.dropped.add_one();
             let dropped = counters.dropped.get();
             // One line at 1, 2, 4, 8 …: a flood of messages must not become one of log lines.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use async_nats::Subject;
-use bytes::Bytes;
 
+use super::refusals::{Refusals, error_reply};
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::headers::{clean, from_wire, to_wire};
+use crate::headers::{from_wire, to_wire};
 use crate::message::{Event, Failure, FailureKind, Message, Outcome, Reply, TrapCause};
 use crate::metrics::GuestCounters;
 use crate::policy::Policy;
-use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 use crate::trace::{TraceHeaders, Traced, Tracer};
+
+/// The reason that senders hear of messages that were not handled when their guest had to stop.
+pub(crate) const ABANDONED: &str = "the guest was stopped before it had handled the message";
 
 /// A message that has arrived for a guest, and waits in its queue.
 pub(crate) struct Incoming {
@@ -35,6 +37,8 @@ pub(crate) struct Unsettled {
     context: Arc<SubscriptionContext>,
     /// The message's span. There is none if the host records no traces.
     traced: Option<Traced>,
+    /// True once the outcome is being settled. An event that is dropped before that was abandoned.
+    settling: bool,
 }
 
 /// Shared by all subscriptions of one guest.
@@ -43,6 +47,8 @@ pub(super) struct SubscriptionContext {
     pub(super) guest: Arc<str>,
     /// The host's connection, for subscriptions and for answers to senders.
     pub(super) connection: Connection,
+    /// Answers to the senders of messages that no version handles.
+    pub(super) refusals: Refusals,
     /// The guest's counters, which its versions share.
     pub(super) counters: Arc<GuestCounters>,
     /// The tracer. There is none if the host records no traces.
@@ -60,6 +66,11 @@ impl Incoming {
             prefix_bytes,
             context,
         }
+    }
+
+    /// Drops the message, and tells its sender why, if it waits for a reply.
+    pub(crate) fn refuse(self, reason: &str) {
+        self.context.refuse(self.message.reply.as_ref(), reason);
     }
 
     /// Opens the message: the event that the guest is given, and what settles it.
@@ -89,6 +100,7 @@ impl Incoming {
             reply_to: message.reply,
             context,
             traced,
+            settling: false,
         };
         (event, unsettled)
     }
@@ -113,7 +125,8 @@ impl Unsettled {
     }
 
     /// Settles the message: whoever waits for a reply gets it, or an error, if the guest may answer there.
-    pub(crate) async fn settle(self, outcome: Outcome, policy: &Policy) {
+    pub(crate) async fn settle(mut self, outcome: Outcome, policy: &Policy) {
+        self.settling = true;
         let answer = match outcome {
             Outcome::Handled(None) => return,
             Outcome::Handled(Some(reply)) => Ok(reply),
@@ -166,18 +179,26 @@ impl Unsettled {
     }
 }
 
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if !self.settling {
+            self.context.refuse(self.reply_to.as_ref(), ABANDONED);
+        }
+    }
+}
+
+impl SubscriptionContext {
+    fn refuse(&self, reply_to: Option<&Subject>, reason: &str) {
+        if let Some(reply_to) = reply_to {
+            self.refusals.answer(&self.connection, reply_to, reason);
+        }
+    }
+}
+
 /// The answer to whoever waits for a message that failed.
 fn service_error(failure: &Failure) -> Reply {
     let (code, words) = error_answer(failure);
-    // A header of an answer of ours must not make it one that cannot be sent.
-    let headers = vec![
-        (SERVICE_ERROR.to_owned(), clean(words)),
-        (SERVICE_ERROR_CODE.to_owned(), code.to_string()),
-    ];
-    Reply {
-        headers,
-        payload: Bytes::new(),
-    }
+    error_reply(code, words)
 }
 
 /// The code and the words of a failure, as its sender hears them. The numbers are HTTP's, as services on NATS use them.

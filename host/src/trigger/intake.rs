@@ -7,11 +7,13 @@ use tokio::time::Instant;
 
 use super::core_nats::{Gate, SubscribeRefused, Subscriptions};
 use super::incoming::{Incoming, SubscriptionContext};
+use super::refusals::Refusals;
 use super::version_subscriptions::VersionSubscriptions;
 use crate::config::GuestSettings;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::metrics::GuestCounters;
+use crate::policy::ReplySubjects;
 use crate::queue::Queue;
 use crate::trace::Tracer;
 
@@ -30,6 +32,7 @@ impl Intake {
     pub(crate) fn new(
         guest: &str,
         connection: Connection,
+        replies: ReplySubjects,
         counters: Arc<GuestCounters>,
         queue: Arc<Queue<Incoming>>,
         tracer: Option<Tracer>,
@@ -37,6 +40,7 @@ impl Intake {
         let context = SubscriptionContext {
             guest: guest.into(),
             connection,
+            refusals: Refusals::new(replies),
             counters,
             tracer,
         };

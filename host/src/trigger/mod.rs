@@ -10,6 +10,7 @@
 //! | `self_made.rs` | the bounds of what a version makes by itself; pure |
 //! | `forwarder.rs` | the task of one subscription: into the guest's queue |
 //! | `incoming.rs` | a message that has arrived, and its settlement |
+//! | `refusals.rs` | answers to the senders of messages that no version handles |
 //!
 //! # A subscription, from its begin to its end
 //!
@@ -34,10 +35,11 @@ mod forwarder;
 mod incoming;
 mod intake;
 mod interests;
+mod refusals;
 mod self_made;
 mod version_subscriptions;
 
 pub(crate) use core_nats::SubscribeRefused;
-pub(crate) use incoming::Incoming;
+pub(crate) use incoming::{ABANDONED, Incoming};
 pub(crate) use intake::{Intake, Prepared};
 pub(crate) use version_subscriptions::VersionSubscriptions;
