@@ -235,6 +235,34 @@ async fn the_command_lists_all_hosts() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_others_say_cannot_tell_a_terminal_what_to_do() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let client = server.client().await?;
+    let mut asked = client.subscribe("$SRV.PING.wharf").await?;
+    round_trip(&client).await?;
+    let answering = async {
+        let ping = soon("a question", asked.next())
+            .await?
+            .context("a question")?;
+        let answer = json!({
+            "id": "i\u{9b}2J", "version": "1", "metadata": { "host": "\u{1b}]0;mine\u{7}h", "guests": "0", "admin": "true" },
+        });
+        let inbox = ping.reply.context("an inbox")?;
+        client.publish(inbox, answer.to_string().into()).await?;
+        anyhow::Ok(client.flush().await?)
+    };
+    let listing = wharf(&server, &["hosts"]);
+    let (answered, listed) = tokio::join!(answering, listing);
+    answered?;
+    let listed = listed?;
+    let table = listed.text()?;
+    assert!(table.contains(" ]0;mine h"), "{table:?}");
+    let is_unfit = |c: char| c.is_control() && c != '\n';
+    assert!(!table.contains(is_unfit), "{table:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_command_loads_shows_replaces_and_unloads_a_guest() -> Result<()> {
     let server = TestServer::start("").await?;
     let host = host(&server, "here").await?;

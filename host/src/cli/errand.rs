@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use wharf::Connector;
-use wharf::config::{Config, ConnectionSettings, Servers};
+use wharf::config::{Auth, Config, ConnectionSettings, Servers, TlsSettings};
 
 use super::args::SourceArgs;
 use super::exit::Failure;
@@ -23,7 +23,14 @@ pub(super) fn settings(
     let local = local_server(&config);
     let mut settings = config.nats;
     if settings.servers == Servers::Own {
-        settings.servers = local.map_or_else(Servers::default, Servers::from);
+        if let Some(url) = local {
+            settings.servers = Servers::from(url);
+            // A host's own server asks for none; whoever else wrote that file is not to be given the user's.
+            settings.auth = Auth::None;
+            settings.tls = TlsSettings::default();
+        } else {
+            settings.servers = Servers::default();
+        }
     }
     settings.prefix.clear();
     settings.connect_timeout = settings.connect_timeout.min(timeout);

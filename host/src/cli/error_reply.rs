@@ -4,6 +4,8 @@
 use async_nats::Message;
 use wharf::admin::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 
+use super::output::plain;
+
 /// The error in a service's reply, as text: `error 503: the host is stopping`. `None` if it has neither
 /// of the two headers.
 pub(super) fn service_error(reply: &Message) -> Option<String> {
@@ -14,7 +16,7 @@ pub(super) fn service_error(reply: &Message) -> Option<String> {
     }
     let code = code.map_or_else(String::new, |code| format!(" {code}"));
     let reason = reason.map_or("no reason given", |reason| reason.as_str());
-    Some(format!("error{code}: {reason}"))
+    Some(plain(&format!("error{code}: {reason}")))
 }
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ mod tests {
         for (headers, text) in [
             (&[] as &[_], None),
             (&[("Trace", "42")], None),
+            (&[(SERVICE_ERROR, "\u{1b}[2Jno")], Some("error:  [2Jno")),
             (
                 &[
                     ("Nats-Service-Error-Code", "503"),

@@ -8,6 +8,7 @@ use async_nats::{Message, StatusCode};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use wharf::Connector;
 use wharf::admin::{ErrorReply, SERVICE, Verb, subject};
@@ -16,6 +17,7 @@ use super::args::QueryArgs;
 use super::errand;
 use super::error_reply::service_error;
 use super::exit::Failure;
+use super::output::plain;
 
 /// Time without an answer after which no more are expected: hosts answer at once.
 const QUIET: Duration = Duration::from_millis(500);
@@ -195,13 +197,39 @@ impl HostClient<'_> {
         };
         if let Some(error) = service_error(&reply) {
             // Another service in the host's place may give its reason in the headers only.
-            let reason = match serde_json::from_slice::<ErrorReply>(&reply.payload) {
+            let reason = match parse::<ErrorReply>(&reply.payload) {
                 Ok(refused) => anyhow!(refused),
                 Err(_) => anyhow!("it answered with {error}"),
             };
             return Err(reason.context(format!("host {host:?} failed to {verb}")));
         }
-        serde_json::from_slice(&reply.payload).context("the answer cannot be read")
+        parse(&reply.payload).context("the answer cannot be read")
+    }
+}
+
+/// Reads an answer. Control characters in its texts become spaces: they would tell a terminal what to do, and whoever may
+/// answer in a host's place chooses them.
+fn parse<T: DeserializeOwned>(payload: &[u8]) -> serde_json::Result<T> {
+    let mut value = serde_json::from_slice(payload)?;
+    make_plain(&mut value);
+    serde_json::from_value(value)
+}
+
+/// Replaces control characters in all texts of a value, those of keys included.
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain(text),
+        Value::Array(values) => values.iter_mut().for_each(make_plain),
+        Value::Object(members) => {
+            *members = std::mem::take(members)
+                .into_iter()
+                .map(|(key, mut value)| {
+                    make_plain(&mut value);
+                    (plain(&key), value)
+                })
+                .collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -210,7 +238,7 @@ fn row(reply: &Message) -> anyhow::Result<HostRow> {
         id,
         version,
         metadata,
-    } = serde_json::from_slice(&reply.payload)?;
+    } = parse(&reply.payload)?;
     let PingMetadata {
         host,
         guests,

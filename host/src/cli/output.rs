@@ -138,6 +138,12 @@ fn print(to: &mut impl Write, bytes: &[u8]) -> anyhow::Result<()> {
         .context("cannot print")
 }
 
+/// A text of somebody else's, fit for a terminal: control characters, with which it could move the cursor, hide what is there or
+/// begin a line of its own, become spaces.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

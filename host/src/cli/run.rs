@@ -3,6 +3,7 @@
 use std::io;
 
 use anyhow::{Context, anyhow};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf::config::{Config, Servers, redact_server};
 use wharf::{DrainReport, FetchError, GuestError, Host, LoadError, StartError};
@@ -16,6 +17,7 @@ use super::reload::{ReloadSignal, Reloader};
 pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure> {
     let console = Console(log_format);
     let reloader = Reloader::read(args, console)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -24,6 +26,19 @@ pub(super) fn run(args: RunArgs, log_format: LogFormat) -> Result<Exit, Failure>
     // Tasks that have not ended by now belong to a host that was told to leave at once.
     runtime.shutdown_background();
     exit
+}
+
+/// Raises the limit of file descriptors to the highest that the system allows: guests' files and scrapes take some, and a host
+/// that has none left cannot connect again.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit of file descriptors stays as it is: {error}");
+    }
 }
 
 async fn run_host(reloader: Reloader, console: Console) -> Result<Exit, Failure> {

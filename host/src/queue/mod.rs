@@ -145,10 +145,6 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     /// Gives the item back where there is no room for it, or the queue is closed.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the item itself: to box it would cost every flood an allocation for each message"
-    )]
     pub(crate) fn push(&self, value: T, bytes: usize) -> Result<(), T> {
         let mut state = self.state();
         let fits =

@@ -41,6 +41,32 @@ async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_may_open_as_many_files_as_the_system_allows() {
+    let place = Place::new();
+    let run = place.command(&["run", &echo(), "--subscribe", "echo.*"]);
+    let mut shell = tokio::process::Command::new("bash");
+    shell
+        .args(["-c", "ulimit -Sn 256; exec \"$@\"", "-"])
+        .arg(run.as_std().get_program())
+        .args(run.as_std().get_args())
+        .current_dir(place.path())
+        .env("WHARF_NATS_SERVER", wharf_tests::nats_server());
+    let host = Wharf::start(shell).await.unwrap();
+    let limits = format!("/proc/{}/limits", host.pid().unwrap());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    let [soft, hard, ..] = files.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{files}")
+    };
+    assert_eq!(soft, hard);
+    host.stop().await.unwrap().well().unwrap();
+}
+
 /// The kernel sees to it. Elsewhere the server stays until it is stopped by hand, and holds on to its data.
 #[cfg(target_os = "linux")]
 #[tokio::test]

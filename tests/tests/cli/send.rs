@@ -2,6 +2,8 @@
 
 use futures_util::StreamExt;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use wharf_tests::TestServer;
 use wharf_tests::round_trip;
 
@@ -192,6 +194,38 @@ async fn the_server_of_a_host_in_the_same_directory_is_found() {
         "{ended:?}"
     );
     answering.abort();
+}
+
+#[tokio::test]
+async fn whoever_names_a_server_in_the_data_directory_is_given_no_credentials() {
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = stranger.local_addr().unwrap();
+    let hearing = tokio::spawn(async move {
+        let (mut stream, _) = stranger.accept().await.unwrap();
+        let info = json!({
+            "server_id": "S", "server_name": "s", "version": "2.12.0", "go": "go", "host": "127.0.0.1", "port": address.port(),
+            "headers": true, "auth_required": true, "max_payload": 1_048_576, "proto": 1, "client_id": 1,
+        });
+        stream
+            .write_all(format!("INFO {info}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"PING\r\n") && stream.read_buf(&mut heard).await.unwrap() > 0 {}
+        String::from_utf8(heard).unwrap()
+    });
+    let place = Place::new();
+    std::fs::create_dir(place.path().join(".wharf")).unwrap();
+    place.write(".wharf/url", format!("nats://{address}\n"));
+    let mut send = place.command(&["send", "x", "y"]);
+    send.env("NATS_TOKEN", "hunter2");
+    let ended = wharf_tests::wharf::run(send, b"").await.unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let heard = hearing.await.unwrap();
+    assert!(
+        heard.contains("CONNECT ") && !heard.contains("hunter2"),
+        "{heard}"
+    );
 }
 
 #[tokio::test]
