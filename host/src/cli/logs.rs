@@ -2,19 +2,38 @@
 
 use std::io::IsTerminal;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::args::{Args, Command, LogFormat};
 use super::exit::Failure;
+use super::output;
 
 /// The environment variable with the filter of log lines.
 const VARIABLE: &str = "WHARF_LOG";
 
-/// Begins to write log lines.
-pub(super) fn start(args: &Args) -> Result<(), Failure> {
+/// The most lines that wait for whoever reads stderr. Lines of guests have up to 8 KiB.
+const MAX_WAITING_LINES: usize = 4096;
+
+/// Begins to write log lines. Those of a running host are written by a thread of their own, and are dropped while nobody reads them:
+/// its guests and its signals wait for no reader. What the guard holds is written when it is dropped.
+pub(super) fn start(args: &Args) -> Result<Option<WorkerGuard>, Failure> {
+    let filter = filter(args)?;
+    let (writer, guard) = match &args.command {
+        Command::Run(_) => {
+            let (stderr, guard) = NonBlockingBuilder::default()
+                .buffered_lines_limit(MAX_WAITING_LINES)
+                .thread_name("wharf-stderr")
+                .finish(std::io::stderr());
+            output::write_by(stderr.clone());
+            (BoxMakeWriter::new(stderr), Some(guard))
+        }
+        _ => (BoxMakeWriter::new(std::io::stderr), None),
+    };
     let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter(args)?)
-        .with_writer(std::io::stderr);
+        .with_env_filter(filter)
+        .with_writer(writer);
     match args.log_format {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Text => {
@@ -26,7 +45,7 @@ pub(super) fn start(args: &Args) -> Result<(), Failure> {
                 .init();
         }
     }
-    Ok(())
+    Ok(guard)
 }
 
 fn filter(args: &Args) -> Result<EnvFilter, Failure> {

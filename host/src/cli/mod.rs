@@ -29,13 +29,21 @@ use exit::{Exit, Failure};
 pub(crate) fn main() -> ExitCode {
     // Clap prints its own errors, and ends with the code for wrong usage.
     let args = Args::parse();
-    let exit = match logs::start(&args).and_then(|()| execute(args)) {
+    let mut writing = None;
+    let executed = logs::start(&args).and_then(|guard| {
+        writing = guard;
+        execute(args)
+    });
+    let exit = match executed {
         Ok(exit) => exit,
         Err(failure) => {
             output::report(&failure);
             failure.exit()
         }
     };
+    output::report_dropped_lines();
+    // Writes what waits, for a second at most.
+    drop(writing);
     exit.into()
 }
 

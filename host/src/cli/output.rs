@@ -1,10 +1,13 @@
 //! The one place that prints: data to stdout, messages for people to stderr. Colours only on a terminal.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
+use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use serde::Serialize;
+use tracing_appender::non_blocking::NonBlocking;
 
 use super::args::LogFormat;
 use super::exit::Failure;
@@ -12,10 +15,38 @@ use super::exit::Failure;
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
+/// The thread that writes to stderr for a running host.
+static STDERR: OnceLock<NonBlocking> = OnceLock::new();
+
+/// Has all lines for people written by the thread that writes log lines, after what was logged before.
+pub(super) fn write_by(stderr: NonBlocking) {
+    // It is set once, before anything is printed.
+    let _ = STDERR.set(stderr);
+}
+
 /// Prints a line for people.
 pub(super) fn status(line: &str) {
+    let colours = AutoStream::choice(&io::stderr());
+    let mut bytes = AutoStream::new(Vec::new(), colours);
     // A closed stderr is no reason to fail, and there is nowhere else to report it.
-    drop(writeln!(anstream::stderr().lock(), "{line}"));
+    drop(writeln!(bytes, "{line}"));
+    let bytes = bytes.into_inner();
+    drop(match STDERR.get() {
+        Some(stderr) => stderr.clone().write_all(&bytes),
+        None => io::stderr().lock().write_all(&bytes),
+    });
+}
+
+/// Says how many lines were dropped because stderr was not read, if any were.
+pub(super) fn report_dropped_lines() {
+    let dropped = STDERR
+        .get()
+        .map_or(0, |stderr| stderr.error_counter().dropped_lines());
+    if dropped > 0 {
+        status(&format!(
+            "{dropped} log lines were dropped: stderr was not read in time"
+        ));
+    }
 }
 
 /// Prints a success, its first word in colour.

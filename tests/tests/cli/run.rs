@@ -1,7 +1,10 @@
 //! `wharf run`: from start to stop.
 
+use std::process::Stdio;
+
 use futures_util::StreamExt;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
 use wharf_tests::{Ended, TestServer, Wharf, soon};
 
@@ -39,6 +42,42 @@ async fn without_a_server_it_starts_one_that_send_finds_and_stops_it_last() {
         async_nats::connect(url).await.is_err(),
         "the server has ended, too"
     );
+}
+
+#[tokio::test]
+async fn a_host_whose_output_nobody_reads_answers_and_stops_all_the_same() {
+    let server = TestServer::start("").await.unwrap();
+    let client = server.client().await.unwrap();
+    let place = Place::new();
+    let url = server.url();
+    let mut run = place.command(&[
+        "run",
+        &guest("probe"),
+        "--subscribe",
+        "probe",
+        "--server",
+        &url,
+    ]);
+    // A pipe takes 64 KiB. What is rejected is logged with its reason.
+    let mut host = run
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let reject = json!({ "do": "reject", "reason": "x".repeat(4000) }).to_string();
+    let mut rejected = 0;
+    let all = async {
+        while rejected < 100 {
+            // Nobody answers before the host is ready.
+            let reply = client.request("probe", reject.clone().into()).await;
+            rejected += u32::from(reply.is_ok());
+        }
+    };
+    soon("a hundred answers", all).await.unwrap();
+    let pid = Pid::from_raw(host.id().unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let ended = soon("the host ends", host.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[cfg(target_os = "linux")]
