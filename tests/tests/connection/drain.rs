@@ -92,6 +92,8 @@ pub(crate) async fn drain_under_flood(
             .await?;
         handlers.push(handle(messages, connector.clone()));
     }
+    // The flood waits for answers: what it sends first must not be nobody's.
+    connector.flush_published().await?;
     happens(&connector).await?;
     let id = connector.client().server_info().client_id;
     let stop = CancellationToken::new();
