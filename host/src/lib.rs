@@ -32,6 +32,7 @@
 //! | `headers` | Headers as guests write them ↔ as they travel |
 //! | `self_subscribe` | A guest that subscribes itself: the trait between `imports` and `trigger` |
 //! | `error` | The error that every operation on NATS has in common |
+//! | `listed` | Enums that know all of their variants |
 //! | `lock` | Locks that outlive a panic |
 //! | `random` | Numbers that nobody can guess |
 //! | `task` | Tasks and their ends |
@@ -53,6 +54,7 @@ mod headers;
 mod host;
 mod http;
 mod imports;
+mod listed;
 mod lock;
 mod message;
 mod metrics;

@@ -1,7 +1,10 @@
 //! A message on its way to a guest, and what became of it. Plain data that every module may know.
 
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::listed::listed;
 
 /// One message, as the guest sees it: `message` of `wit/types.wit`.
 #[derive(Debug, Clone)]
@@ -95,21 +98,23 @@ pub(crate) enum TrapCause {
     Panic,
 }
 
-/// The kinds of outcomes, as counts, spans and logs name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutcomeKind {
-    /// The guest handled the message.
-    Handled,
-    /// The guest asked for it to be tried again later.
-    Retried,
-    /// The guest will never handle it.
-    Rejected,
-    /// The guest trapped.
-    Trapped,
-    /// The guest ran past its time.
-    TimedOut,
-    /// No instance could be made.
-    NotStarted,
+listed! {
+    /// The kinds of outcomes, as counts, spans and logs name them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum OutcomeKind {
+        /// The guest handled the message.
+        Handled,
+        /// The guest asked for it to be tried again later.
+        Retried,
+        /// The guest will never handle it.
+        Rejected,
+        /// The guest trapped.
+        Trapped,
+        /// The guest ran past its time.
+        TimedOut,
+        /// No instance could be made.
+        NotStarted,
+    }
 }
 
 impl Outcome {
@@ -147,16 +152,6 @@ impl FailureKind {
 }
 
 impl OutcomeKind {
-    /// All kinds.
-    pub const ALL: [Self; 6] = [
-        Self::Handled,
-        Self::Retried,
-        Self::Rejected,
-        Self::Trapped,
-        Self::TimedOut,
-        Self::NotStarted,
-    ];
-
     /// The kind's name: of its count in [`GuestStats`](crate::GuestStats) and in operators' answers, and in `/metrics` and
     /// spans.
     #[must_use]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
+use crate::listed::listed;
 use crate::protocol::reserved::{is_reserved, takes_orders};
 use crate::protocol::subject::{Pattern, on_wire, quoted};
 
@@ -63,34 +64,26 @@ impl Action {
     }
 }
 
-/// The grants of a guest, as denials are told by them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
-    /// To publish on a subject.
-    Publish,
-    /// To send requests to a subject.
-    Request,
-    /// To subscribe itself to a subject.
-    Subscribe,
-    /// To use a bucket at all.
-    Bucket,
-    /// To write to a bucket.
-    BucketWrite,
-    /// To change a bucket's settings.
-    BucketSettings,
+listed! {
+    /// The grants of a guest, as denials are told by them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Grant {
+        /// To publish on a subject.
+        Publish,
+        /// To send requests to a subject.
+        Request,
+        /// To subscribe itself to a subject.
+        Subscribe,
+        /// To use a bucket at all.
+        Bucket,
+        /// To write to a bucket.
+        BucketWrite,
+        /// To change a bucket's settings.
+        BucketSettings,
+    }
 }
 
 impl Grant {
-    /// All grants.
-    pub const ALL: [Self; 6] = [
-        Self::Publish,
-        Self::Request,
-        Self::Subscribe,
-        Self::Bucket,
-        Self::BucketWrite,
-        Self::BucketSettings,
-    ];
-
     /// The key of a guest's settings that grants it.
     #[must_use]
     pub const fn key(self) -> &'static str {

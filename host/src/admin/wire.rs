@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::listed::listed;
+
 pub use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
 
 /// The name of the micro service that every host is.
@@ -13,40 +15,30 @@ pub const SERVICE: &str = "wharf";
 /// The root of the subjects of all hosts' administration.
 pub const ROOT: &str = crate::protocol::reserved::ADMIN_ROOT;
 
-/// An order or a question to one host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
-    /// Lists the guests.
-    List,
-    /// Shows one guest.
-    Show,
-    /// Loads a guest.
-    Load,
-    /// Replaces a guest.
-    Replace,
-    /// Unloads a guest.
-    Unload,
-    /// Puts a guest's canary into service.
-    Promote,
-    /// Ends a guest's canary.
-    Abort,
-    /// Drains and stops the host.
-    Drain,
+listed! {
+    /// An order or a question to one host.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Verb {
+        /// Lists the guests.
+        List,
+        /// Shows one guest.
+        Show,
+        /// Loads a guest.
+        Load,
+        /// Replaces a guest.
+        Replace,
+        /// Unloads a guest.
+        Unload,
+        /// Puts a guest's canary into service.
+        Promote,
+        /// Ends a guest's canary.
+        Abort,
+        /// Drains and stops the host.
+        Drain,
+    }
 }
 
 impl Verb {
-    /// All verbs.
-    pub const ALL: [Self; 8] = [
-        Self::List,
-        Self::Show,
-        Self::Load,
-        Self::Replace,
-        Self::Unload,
-        Self::Promote,
-        Self::Abort,
-        Self::Drain,
-    ];
-
     /// The verb as the last token of a subject.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -165,12 +157,16 @@ pub struct GuestDetails {
     /// Subjects of its configured subscriptions, as they travel.
     pub subscribe: Vec<String>,
     /// Subjects that it may subscribe itself to, as they travel.
+    #[serde(default)]
     pub may_subscribe: Vec<String>,
     /// Subjects that it may publish on, as they travel.
+    #[serde(default)]
     pub publish: Vec<String>,
     /// Subjects that it may send requests to, as they travel.
+    #[serde(default)]
     pub request: Vec<String>,
     /// The buckets that it may use, each `read` or `read-write`.
+    #[serde(default)]
     pub buckets: BTreeMap<String, String>,
     /// Messages that it handles at once, at most.
     pub instances: u32,

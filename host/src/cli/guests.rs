@@ -162,7 +162,9 @@ fn describe(details: GuestDetails) -> String {
         publish,
         request,
         buckets,
-        ..
+        instances,
+        memory_bytes,
+        time_ms,
     } = details;
     let buckets: Vec<_> = buckets
         .iter()
@@ -185,9 +187,9 @@ fn describe(details: GuestDetails) -> String {
         (publish_on.as_str(), publish.join(", ")),
         (request_of.as_str(), request.join(", ")),
         ("buckets", buckets.join(", ")),
-        ("instances", details.instances.to_string()),
-        ("memory", format!("{} bytes", details.memory_bytes)),
-        ("time", format!("{} ms", details.time_ms)),
+        ("instances", instances.to_string()),
+        ("memory", format!("{} bytes", memory_bytes)),
+        ("time", format!("{} ms", time_ms)),
         ("queued", guest.queued.to_string()),
         ("in flight", guest.in_flight.to_string()),
         ("so far", stats.join(", ")),

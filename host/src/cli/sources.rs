@@ -101,7 +101,27 @@ fn guest_name(component: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use wharf::Grant;
+
+    use super::super::args::{Args, Command};
     use super::*;
+
+    #[test]
+    fn the_flag_of_each_grant_reaches_the_settings() {
+        let settings = |flags: &[&str]| {
+            let run = ["wharf", "run", "g.wasm", "--subscribe", "in"];
+            let args = Args::try_parse_from(run.iter().chain(flags)).expect("flags");
+            let Command::Run(run) = args.command else {
+                panic!("another command")
+            };
+            guest(&"g.wasm".into(), run.guest).1
+        };
+        for grant in Grant::ALL {
+            let flag = format!("--{}", grant.key().trim_end_matches('s').replace('_', "-"));
+            assert_ne!(settings(&[&flag, "a"]), settings(&[]), "{flag}");
+        }
+    }
 
     #[test]
     fn a_guest_without_a_file_is_named_after_its_component() {

@@ -270,14 +270,17 @@ mod tests {
         assert_eq!(pace.next(activity.take()), TICK);
     }
 
-    /// An import of each interface of the table, with one function or resource of it.
+    /// The `error` of `wharf:nats/types`, which stands for `$ERROR` in the imports.
+    const ERROR: &str = r#"(type $e (variant (case "denied" string) (case "invalid" string) (case "not-found" string)
+        (case "conflict") (case "timeout") (case "no-responders") (case "too-large" u64)
+        (case "unsupported" string) (case "unavailable" string) (case "failed" string)))
+        (export "error" (type $error (eq $e)))"#;
+
+    /// An import of each interface of the table, in the order of its rows, with one function or resource of it.
     const IMPORTS: [(&str, &str); 17] = [
         (
             "wharf:nats/pubsub@0.2.0",
-            r#"(type $e (variant (case "denied" string) (case "invalid" string) (case "not-found" string)
-                (case "conflict") (case "timeout") (case "no-responders") (case "too-large" u64)
-                (case "unsupported" string) (case "unavailable" string) (case "failed" string)))
-            (export "error" (type $error (eq $e)))
+            r#"$ERROR
             (type $o (record (field "queue" (option string)) (field "ignore-prefix" bool)))
             (export "subscribe-options" (type $options (eq $o)))
             (export "subscribe" (func (param "subject" string) (param "options" (option $options))
@@ -285,10 +288,7 @@ mod tests {
         ),
         (
             "wharf:nats/jetstream@0.2.0",
-            r#"(type $e (variant (case "denied" string) (case "invalid" string) (case "not-found" string)
-                (case "conflict") (case "timeout") (case "no-responders") (case "too-large" u64)
-                (case "unsupported" string) (case "unavailable" string) (case "failed" string)))
-            (export "error" (type $error (eq $e)))
+            r#"$ERROR
             (type $h (list (tuple string string)))
             (export "headers" (type $headers (eq $h)))
             (type $o (record (field "headers" $headers) (field "ignore-prefix" bool)
@@ -364,6 +364,7 @@ mod tests {
                 STANDARD_STREAM => standard_stream(name),
                 body => format!(r#"(component (import "{name}" (instance {body})))"#),
             };
+            let text = text.replace("$ERROR", ERROR);
             let component = Component::new(&engine.engine, wat::parse_str(text)?)?;
             let linked = engine.link(&component);
             assert!(linked.is_ok(), "{name}: {:?}", linked.err());

@@ -7,6 +7,7 @@ use wasmtime_wasi_config::WasiConfig;
 
 use super::bindings;
 use super::import_context::CtxView;
+use crate::policy::Grant;
 
 /// An interface that guests may import, or that the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,19 +45,23 @@ pub const INTERFACES: [Interface; 19] = [
         "wharf:nats/pubsub",
         OURS,
         "publishes, requests, subscribes",
-        &["publish", "request", "may_subscribe"],
+        &[
+            Grant::Publish.key(),
+            Grant::Request.key(),
+            Grant::Subscribe.key(),
+        ],
     ),
     offered(
         "wharf:nats/jetstream",
         OURS,
         "stores messages in streams",
-        &["publish"],
+        &[Grant::Publish.key()],
     ),
     offered(
         "wharf:nats/keyvalue",
         OURS,
         "keeps values in buckets",
-        &["buckets"],
+        &[Grant::Bucket.key()],
     ),
     offered("wharf:nats/types", OURS, "the types of the others", &[]),
     called("wharf:nats/handler", "handles messages"),
