@@ -235,7 +235,7 @@ async fn the_command_lists_all_hosts() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_others_say_cannot_tell_a_terminal_what_to_do() -> Result<()> {
+async fn what_others_say_neither_hides_hosts_nor_tells_a_terminal_what_to_do() -> Result<()> {
     let server = TestServer::start("").await?;
     let client = server.client().await?;
     let mut asked = client.subscribe("$SRV.PING.wharf").await?;
@@ -248,6 +248,7 @@ async fn what_others_say_cannot_tell_a_terminal_what_to_do() -> Result<()> {
             "id": "i\u{9b}2J", "version": "1", "metadata": { "host": "\u{1b}]0;mine\u{7}h", "guests": "0", "admin": "true" },
         });
         let inbox = ping.reply.context("an inbox")?;
+        client.publish(inbox.clone(), "nonsense".into()).await?;
         client.publish(inbox, answer.to_string().into()).await?;
         anyhow::Ok(client.flush().await?)
     };
@@ -255,6 +256,7 @@ async fn what_others_say_cannot_tell_a_terminal_what_to_do() -> Result<()> {
     let (answered, listed) = tokio::join!(answering, listing);
     answered?;
     let listed = listed?;
+    assert!(listed.stderr.contains("cannot be read"), "{listed:?}");
     let table = listed.text()?;
     assert!(table.contains(" ]0;mine h"), "{table:?}");
     let is_unfit = |c: char| c.is_control() && c != '\n';

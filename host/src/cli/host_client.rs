@@ -17,7 +17,7 @@ use super::args::QueryArgs;
 use super::errand;
 use super::error_reply::service_error;
 use super::exit::Failure;
-use super::output::plain;
+use super::output::{self, plain};
 
 /// Time without an answer after which no more are expected: hosts answer at once.
 const QUIET: Duration = Duration::from_millis(500);
@@ -93,7 +93,7 @@ impl HostClient<'_> {
     /// The hosts that answer in time.
     ///
     /// # Errors
-    /// If the question cannot be sent, the server refuses it, or an answer cannot be read.
+    /// If the question cannot be sent, or the server refuses it.
     pub(super) async fn all(&self) -> anyhow::Result<Vec<HostRow>> {
         let client = self.connector.client();
         let inbox = client.new_inbox();
@@ -115,7 +115,14 @@ impl HostClient<'_> {
                 break;
             }
             quiet_at = end.min(Instant::now() + QUIET);
-            rows.push(row(&reply).with_context(|| format!("an answer to {asked} cannot be read"))?);
+            match row(&reply) {
+                Ok(row) => rows.push(row),
+                // Whoever may answer in a host's place may answer nonsense: the others are listed all the same.
+                Err(error) => output::problem(
+                    "left out:",
+                    &plain(&format!("an answer to {asked} cannot be read: {error:#}")),
+                ),
+            }
         }
         // No reply may mean that the server forbids the question, which is an error that belongs to no call.
         let may_ask = !rows.is_empty() || self.connector.counters().server_errors == 0;
