@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::Subject;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 
 use crate::connection::Connection;
 use crate::headers::{clean, to_wire};
@@ -53,6 +54,10 @@ impl Refusals {
     /// now is not sent: then the sender's request times out.
     pub(super) fn answer(&self, connection: &Connection, reply_to: &Subject, reason: &str) {
         if !self.replies.covers(reply_to) || !locked(&self.budget).take(Instant::now()) {
+            return;
+        }
+        // What is dropped while a runtime ends may be dropped outside of it, where nothing can be sent.
+        if Handle::try_current().is_err() {
             return;
         }
         let Reply { headers, payload } = error_reply(CODE, reason);
