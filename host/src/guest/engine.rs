@@ -61,7 +61,12 @@ impl Engine {
             wasmtime::Engine::new(&config(cache, false))
         })?;
         let mut linker = Linker::new(&engine);
-        offered::link(&mut linker, InstanceState::config, InstanceState::imports)?;
+        offered::link(
+            &mut linker,
+            InstanceState::config,
+            InstanceState::imports,
+            InstanceState::files,
+        )?;
         let activity = Activity::default();
         let ticker = Ticker::start(engine.clone(), activity.clone())?;
         Ok(Self {

@@ -1,11 +1,13 @@
 //! A change of guests, carried out: all of its steps, or none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::deployment::{Deployment, Promotion};
 use super::diff::{Desired, NewVersion, Step, VersionRole};
+use super::grants::NamedPaths;
 use super::guest_context::GuestContext;
 use super::report::{ChangeError, DrainReport, GuestError};
 use super::resolve::Compiled;
@@ -130,6 +132,7 @@ impl RunningGuests {
         starts: Vec<NewVersion>,
         compiled: &Compiled,
     ) -> Result<Vec<StartedVersion>, ChangeError> {
+        let named = self.named_paths(&starts);
         let mut contexts = BTreeMap::new();
         let starts: Vec<_> = starts
             .into_iter()
@@ -143,7 +146,7 @@ impl RunningGuests {
         let starts = starts.into_iter().map(async |(context, new)| {
             let is_canary = matches!(new.role, VersionRole::Canary(_));
             let component = compiled.get(new.digest);
-            let started = self.start(context, new, component).await;
+            let started = self.start(context, new, component, &named).await;
             started.map_err(|error| match is_canary {
                 true => error.of_canary(),
                 false => error,
@@ -171,6 +174,7 @@ impl RunningGuests {
         context: GuestContext,
         new: NewVersion,
         component: Option<&CompiledComponent>,
+        named: &Arc<NamedPaths>,
     ) -> Result<StartedVersion, ChangeError> {
         let NewVersion {
             number,
@@ -185,9 +189,13 @@ impl RunningGuests {
             source: "it was not compiled for this change".into(),
         };
         let component = component.ok_or_else(|| failed(missing().into()))?.clone();
+        let dirs = self.open_dirs(&context.name, &settings, named).await;
+        let dirs = dirs.map_err(failed)?;
         let instances = self.reserve(&context.name, settings.instances.max.get())?;
         let host = self.context();
-        let started = Candidate::start(host, &context, number, settings, component, instances);
+        let started = Candidate::start(
+            host, &context, number, settings, component, dirs, instances,
+        );
         let candidate = started.await.map_err(|error| failed(error.into()))?;
         Ok(StartedVersion {
             context,
