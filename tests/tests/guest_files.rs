@@ -12,6 +12,12 @@ use wharf_tests::{TestServer, component, until};
 
 const MIB: u64 = 1024 * 1024;
 
+/// A guest is told so where it may add no more.
+const NO_SPACE: &str = "No space left";
+
+/// A guest in Rust is told so where it may write no more: its library does not ask a stream for the reason.
+const NOT_WRITTEN: &str = "I/O error";
+
 /// Bytes that a name counts as.
 const NAME: u64 = 4096;
 
@@ -63,7 +69,7 @@ impl Stage {
 
     async fn does(&self, deed: Value, outcome: &str) -> Result<()> {
         let came = self.run(deed.clone()).await?;
-        ensure!(came == outcome, "{deed} came out as {came}");
+        ensure!(came.starts_with(outcome), "{deed} came out as {came}");
         Ok(())
     }
 
@@ -111,7 +117,7 @@ async fn a_directory_that_is_renamed_or_replaced_after_it_was_granted_stays_the_
     std::os::unix::fs::symlink(&secret, &stage.granted)?;
     stage.does(read(), "granted").await?;
     std::fs::remove_dir_all(moved)?;
-    stage.does(read(), "NotFound").await
+    stage.does(read(), "No such file").await
 }
 
 /// What is said of a configuration by which a host does not start.
@@ -137,7 +143,10 @@ async fn a_directory_that_has_what_is_the_hosts_own_is_not_granted() -> Result<(
         Ok(())
     })
     .await?;
-    ensure!(said.contains("it contains the configuration file"), "{said}");
+    ensure!(
+        said.contains("it contains the configuration file"),
+        "{said}"
+    );
     let said = refusal(|config, directory| {
         config.host.cache = Some(directory.path().to_owned());
         Ok(())
@@ -178,7 +187,7 @@ async fn a_guest_has_so_many_descriptors_open_in_all_and_they_are_free_when_its_
     .await?;
     let deed = json!({ "do": "open", "path": "/d/file", "count": 10_000 });
     let came = stage.run(deed.clone()).await?;
-    ensure!(came == "100, then OutOfMemory", "{came}");
+    ensure!(came.starts_with("100, then Out of memory"), "{came}");
     ensure!(stage.status()?.descriptors == 100, "{:?}", stage.status()?);
     let came = stage.run(deed).await?;
     ensure!(came.starts_with("0, then"), "{came}");
@@ -203,14 +212,17 @@ async fn directories_of_any_size_are_listed_whole_and_not_held() -> Result<()> {
     })
     .await?;
     let read = json!({ "do": "read", "path": "/d/none" });
-    stage.does(read, "NotFound").await?;
+    stage.does(read, "No such file").await?;
     let before = anonymous_bytes()?;
     let deed = json!({ "do": "list", "path": "/d", "count": 300 });
     let came = stage.run(deed).await?;
     let grown = anonymous_bytes()?.saturating_sub(before);
-    ensure!(came.ends_with("then OutOfMemory"), "{came}");
+    ensure!(came.contains("then Out of memory"), "{came}");
     // As many lists of all entries would be 4 GB.
-    ensure!(grown < 96 * MIB, "{came}: the host has grown by {grown} bytes");
+    ensure!(
+        grown < 96 * MIB,
+        "{came}: the host has grown by {grown} bytes"
+    );
     stage.run(json!({ "do": "trap" })).await?;
     let deed = json!({ "do": "count", "path": "/d" });
     stage.does(deed, &ENTRIES.to_string()).await
@@ -231,7 +243,7 @@ async fn a_pipe_or_a_device_is_not_opened_and_nobody_waits_for_its_other_end() -
         json!({ "do": "write", "path": "/d/pipe", "bytes": 1 }),
     ] {
         let came = stage.run(deed).await?;
-        ensure!(came.ends_with("Unsupported"), "{came}");
+        ensure!(came.contains("Not supported"), "{came}");
     }
     until("no call waits", || {
         matches!(stage.status(), Ok(status) if status.file_calls == 0 && status.descriptors == 0)
@@ -249,7 +261,7 @@ async fn what_a_guest_adds_on_disk_is_bounded_and_what_it_removes_is_free_again(
     // Written anew, it takes no more.
     stage.does(write("/d/a", MIB / 2), "done").await?;
     stage.counts(MIB / 2 + NAME).await?;
-    stage.does(write("/d/b", MIB), "QuotaExceeded").await?;
+    stage.does(write("/d/b", MIB), NOT_WRITTEN).await?;
     let on_disk = std::fs::metadata(stage.granted.join("b"))?.len();
     ensure!(on_disk < MIB / 2, "{on_disk} bytes");
     stage.does(remove("/d/b"), "done").await?;
@@ -258,15 +270,15 @@ async fn what_a_guest_adds_on_disk_is_bounded_and_what_it_removes_is_free_again(
     stage.does(append, "done").await?;
     stage.counts(MIB / 2 + NAME + 1000).await?;
     let resize = |bytes: u64| json!({ "do": "resize", "path": "/d/a", "bytes": bytes });
-    stage.does(resize(1 << 40), "QuotaExceeded").await?;
+    stage.does(resize(1 << 40), NO_SPACE).await?;
     let far = json!({ "do": "write_at", "path": "/d/a", "place": 1_u64 << 40 });
-    stage.does(far, "QuotaExceeded").await?;
+    stage.does(far, NOT_WRITTEN).await?;
     stage.does(resize(100), "done").await?;
     stage.counts(100 + NAME).await?;
     stage.does(remove("/d/a"), "done").await?;
     stage.counts(0).await?;
-    let made = stage.run(json!({ "do": "make", "path": "/d/f", "count": 1000 }));
-    assert_eq!(made.await?, "256, then QuotaExceeded");
+    let make = json!({ "do": "make", "path": "/d/f", "count": 1000 });
+    stage.does(make, "256, then No space left").await?;
     ensure!(stage.status()?.stats.files_refused > 3);
     Ok(())
 }
@@ -278,7 +290,9 @@ async fn a_removed_file_counts_until_nothing_has_it_and_one_that_is_replaced_doe
     let write = |path: &str| json!({ "do": "write", "path": path, "bytes": MIB / 2 });
     let remove = |path: &str| json!({ "do": "remove", "path": path });
     stage.does(write("/d/a"), "done").await?;
-    stage.does(json!({ "do": "keep", "path": "/d/a" }), "done").await?;
+    stage
+        .does(json!({ "do": "keep", "path": "/d/a" }), "done")
+        .await?;
     stage.does(remove("/d/a"), "done").await?;
     stage.counts(MIB / 2 + NAME).await?;
     stage.run(json!({ "do": "trap" })).await?;

@@ -125,8 +125,7 @@ fn check_directories(config: &Config, locations: &Locations, problems: &Problems
         Servers::Own => Some(config.host.data_dir()),
         Servers::At(_) => None,
     };
-    let mut protected =
-        ProtectedPaths::new(&config.files, &config.host, &config.nats, own_server);
+    let mut protected = ProtectedPaths::new(&config.files, &config.host, &config.nats, own_server);
     for (name, guest) in &config.guests {
         let components = guest.components();
         components.for_each(|component| protected.add_component(name, component));

@@ -193,9 +193,8 @@ impl RunningGuests {
         let dirs = dirs.map_err(failed)?;
         let instances = self.reserve(&context.name, settings.instances.max.get())?;
         let host = self.context();
-        let started = Candidate::start(
-            host, &context, number, settings, component, dirs, instances,
-        );
+        let started =
+            Candidate::start(host, &context, number, settings, component, dirs, instances);
         let candidate = started.await.map_err(|error| failed(error.into()))?;
         Ok(StartedVersion {
             context,

@@ -65,16 +65,21 @@ impl GuestFiles {
     /// `insufficient-memory` if the guest has as many as it may have.
     pub(super) fn descriptor(&self) -> Result<GaugePart, FsError> {
         let max = self.max_descriptors;
-        self.counters.descriptors.hold_within(1, max).ok_or_else(|| {
-            self.refused(&format!("it has {max} descriptors open, as many as `limits.descriptors` allows"));
-            ErrorCode::InsufficientMemory.into()
-        })
+        self.counters
+            .descriptors
+            .hold_within(1, max)
+            .ok_or_else(|| {
+                self.refused(&format!(
+                    "it has {max} descriptors open, as many as `limits.descriptors` allows"
+                ));
+                ErrorCode::InsufficientMemory.into()
+            })
     }
 
     /// Charges bytes on disk.
     ///
     /// # Errors
-    /// `quota` if that is more than the guest may add.
+    /// `insufficient-space` if that is more than the guest may add.
     pub(super) fn charge_disk(&self, bytes: u64) -> Result<(), FsError> {
         let max = self.max_disk_bytes;
         match self.counters.disk.add_within(bytes, max) {
@@ -83,7 +88,7 @@ impl GuestFiles {
                 self.refused(&format!(
                     "{bytes} bytes more on disk are more than `limits.disk` allows, which is {max}"
                 ));
-                Err(ErrorCode::Quota.into())
+                Err(ErrorCode::InsufficientSpace.into())
             }
         }
     }

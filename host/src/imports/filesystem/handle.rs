@@ -95,7 +95,12 @@ impl Handle {
     /// Reads up to so many bytes at a place. None are there at the end of the file. Waits for a disk.
     pub(super) fn read(&self, len: usize, offset: u64) -> FsResult<Vec<u8>> {
         let mut bytes = vec![0; len];
-        let read = retried(|| self.file()?.file.read_at(&mut bytes, offset).map_err(FsError::from))?;
+        let read = retried(|| {
+            self.file()?
+                .file
+                .read_at(&mut bytes, offset)
+                .map_err(FsError::from)
+        })?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -103,7 +108,7 @@ impl Handle {
     /// Writes at a place, some of the bytes at least. Waits for a disk.
     ///
     /// # Errors
-    /// `quota` if the file would grow by more than the guest may add.
+    /// `insufficient-space` if the file would grow by more than the guest may add.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> FsResult<usize> {
         let end = offset.saturating_add(bytes.len() as u64);
         self.resize(|size| size.max(end), |file| file.write_at(bytes, offset))
@@ -112,7 +117,7 @@ impl Handle {
     /// Writes at the end of the file, some of the bytes at least. Waits for a disk.
     ///
     /// # Errors
-    /// `quota` if that is more than the guest may add.
+    /// `insufficient-space` if that is more than the guest may add.
     pub(super) fn append(&self, bytes: &[u8]) -> FsResult<usize> {
         let more = bytes.len() as u64;
         self.resize(|size| size.saturating_add(more), |file| append(file, bytes))
@@ -121,7 +126,7 @@ impl Handle {
     /// Makes the file so long. Waits for a disk.
     ///
     /// # Errors
-    /// `quota` if it would grow by more than the guest may add.
+    /// `insufficient-space` if it would grow by more than the guest may add.
     pub(super) fn set_size(&self, size: u64) -> FsResult<()> {
         self.resize(|_| size, |file| file.set_len(size))
     }
@@ -172,8 +177,7 @@ impl Drop for Handle {
 fn retried<T>(mut call: impl FnMut() -> FsResult<T>) -> FsResult<T> {
     loop {
         match call() {
-            Err(error)
-                if matches!(error.downcast_ref(), Some(ErrorCode::Interrupted)) => {}
+            Err(error) if matches!(error.downcast_ref(), Some(ErrorCode::Interrupted)) => {}
             other => return other,
         }
     }

@@ -13,9 +13,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, OpenFlags, PathFlags,
 };
 
+use super::ON_THIS_THREAD;
 use super::guest_files::{GuestFiles, NAME_BYTES};
 use super::handle::Handle;
-use super::ON_THIS_THREAD;
 use crate::metrics::GaugePart;
 
 /// What a guest asks to have opened.
@@ -85,7 +85,7 @@ impl OpenRequest {
     /// Opens it. Waits for a disk.
     ///
     /// # Errors
-    /// The system's; `quota` if a file were made that is one too many; `unsupported` for what is neither a file nor a
+    /// The system's; `insufficient-space` if a file were made that is one too many; `unsupported` for what is neither a file nor a
     /// directory.
     pub(super) fn open(
         &self,

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode,
     Filesize, HostDescriptor, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
-};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
 use wasmtime_wasi::runtime::poll_noop;
 
 use super::entries::Entries;
@@ -144,7 +142,9 @@ impl types::Host for FilesystemView<'_> {
         error: Resource<wasmtime::Error>,
     ) -> wasmtime::Result<Option<ErrorCode>> {
         let error = self.table.get(&error)?;
-        Ok(error.downcast_ref::<StreamFailure>().map(|failure| failure.0))
+        Ok(error
+            .downcast_ref::<StreamFailure>()
+            .map(|failure| failure.0))
     }
 }
 
@@ -156,9 +156,12 @@ impl HostDescriptor for FilesystemView<'_> {
         len: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.advise(fd, offset, len, advice).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.advise(fd, offset, len, advice).await
+            },
+        )
         .await
     }
 
@@ -194,9 +197,12 @@ impl HostDescriptor for FilesystemView<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.set_times(fd, accessed, modified).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.set_times(fd, accessed, modified).await
+            },
+        )
         .await
     }
 
@@ -251,9 +257,12 @@ impl HostDescriptor for FilesystemView<'_> {
         fd: Resource<Descriptor>,
         path: String,
     ) -> FsResult<()> {
-        self.delegate_making(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.create_directory_at(fd, path).await
-        })
+        self.delegate_making(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.create_directory_at(fd, path).await
+            },
+        )
         .await
     }
 
@@ -270,9 +279,12 @@ impl HostDescriptor for FilesystemView<'_> {
         path_flags: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.stat_at(fd, path_flags, path).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.stat_at(fd, path_flags, path).await
+            },
+        )
         .await
     }
 
@@ -284,11 +296,14 @@ impl HostDescriptor for FilesystemView<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files
-                .set_times_at(fd, path_flags, path, accessed, modified)
-                .await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files
+                    .set_times_at(fd, path_flags, path, accessed, modified)
+                    .await
+            },
+        )
         .await
     }
 
@@ -301,10 +316,15 @@ impl HostDescriptor for FilesystemView<'_> {
         new_path: String,
     ) -> FsResult<()> {
         let to = self.handle(&new_descriptor)?;
-        self.delegate_making(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            let to = files.table.push(to.descriptor()?)?;
-            files.link_at(fd, old_path_flags, old_path, to, new_path).await
-        })
+        self.delegate_making(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                let to = files.table.push(to.descriptor()?)?;
+                files
+                    .link_at(fd, old_path_flags, old_path, to, new_path)
+                    .await
+            },
+        )
         .await
     }
 
@@ -336,9 +356,12 @@ impl HostDescriptor for FilesystemView<'_> {
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.readlink_at(fd, path).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.readlink_at(fd, path).await
+            },
+        )
         .await
     }
 
@@ -347,9 +370,12 @@ impl HostDescriptor for FilesystemView<'_> {
         fd: Resource<Descriptor>,
         path: String,
     ) -> FsResult<()> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.remove_directory_at(fd, path).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.remove_directory_at(fd, path).await
+            },
+        )
         .await?;
         self.files.free_disk(NAME_BYTES);
         Ok(())
@@ -384,9 +410,12 @@ impl HostDescriptor for FilesystemView<'_> {
         target: String,
         path: String,
     ) -> FsResult<()> {
-        self.delegate_making(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.symlink_at(fd, target, path).await
-        })
+        self.delegate_making(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.symlink_at(fd, target, path).await
+            },
+        )
         .await
     }
 
@@ -460,9 +489,12 @@ impl HostDescriptor for FilesystemView<'_> {
         path_flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        self.delegate(&fd, async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.metadata_hash_at(fd, path_flags, path).await
-        })
+        self.delegate(
+            &fd,
+            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.metadata_hash_at(fd, path_flags, path).await
+            },
+        )
         .await
     }
 }
@@ -490,7 +522,8 @@ impl types::HostDirectoryEntryStream for FilesystemView<'_> {
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
-        self.table.delete(Resource::<Entries>::new_own(stream.rep()))?;
+        self.table
+            .delete(Resource::<Entries>::new_own(stream.rep()))?;
         Ok(())
     }
 }

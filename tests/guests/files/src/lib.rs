@@ -33,7 +33,11 @@ enum Deed {
     /// Makes a link to the file, and removes its name.
     Link { path: String, to: String },
     /// Writes the file anew, and puts it in the place of another.
-    Replace { path: String, with: String, bytes: usize },
+    Replace {
+        path: String,
+        with: String,
+        bytes: usize,
+    },
     /// Opens the file, and keeps it open, as one that can be written to.
     Keep { path: String },
     /// Removes the file.
@@ -44,7 +48,7 @@ enum Deed {
 
 #[wharf_guest::handler]
 fn on_deed(deed: Deed) -> Result<String> {
-    Ok(run(deed).unwrap_or_else(|error| format!("{:?}", error.kind())))
+    Ok(run(deed).unwrap_or_else(|error| error.to_string()))
 }
 
 fn run(deed: Deed) -> io::Result<String> {
@@ -82,7 +86,7 @@ fn run(deed: Deed) -> io::Result<String> {
         Deed::Make { path, count } => {
             for made in 0..count {
                 if let Err(error) = File::create(format!("{path}{made}")) {
-                    return Ok(format!("{made}, then {:?}", error.kind()));
+                    return Ok(format!("{made}, then {error}"));
                 }
             }
             Ok(count.to_string())
@@ -113,7 +117,7 @@ fn kept<T>(count: usize, mut open: impl FnMut() -> io::Result<T>) -> String {
     for opened in 0..count {
         match open() {
             Ok(open) => std::mem::forget(open),
-            Err(error) => return format!("{opened}, then {:?}", error.kind()),
+            Err(error) => return format!("{opened}, then {error}"),
         }
     }
     count.to_string()
