@@ -1,7 +1,6 @@
 //! The one engine that compiles and runs every guest.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,10 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
-};
+use wasmtime::{Cache, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compile_cache::compile_cache;
 use super::state::InstanceState;
 use crate::config::MAX_INSTANCES;
 use crate::imports::{http, offered};
@@ -123,57 +121,6 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Without a cache a start takes longer, and nothing else: what is wrong with it is said and not fatal.
-fn compile_cache(directory: Option<&Path>) -> Option<Cache> {
-    let directory = match directory {
-        Some(directory) => directory.to_owned(),
-        None => user_cache()?,
-    };
-    let opened = private_directory(&directory).and_then(|directory| {
-        let mut config = CacheConfig::new();
-        config.with_directory(directory);
-        Cache::new(config)
-    });
-    opened
-        .inspect_err(|error| {
-            tracing::warn!(
-                "compiled components are not kept: cache {}: {error:#}",
-                directory.display()
-            );
-        })
-        .ok()
-}
-
-fn user_cache() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    Some(
-        set("XDG_CACHE_HOME")
-            .or_else(|| Some(set("HOME")?.join(".cache")))?
-            .join("wharf"),
-    )
-}
-
-/// Makes and checks a directory that only we can write: files in the cache are run as native code.
-fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let directory = directory.canonicalize()?;
-    let metadata = directory.metadata()?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !ours || metadata.mode() & 0o022 != 0 {
-        wasmtime::bail!(
-            "others may write there; it takes a directory that is only ours (mode 0700)"
-        );
-    }
-    Ok(directory)
 }
 
 /// A flag: a guest has run since the last tick.

@@ -4,12 +4,14 @@
 //! | file | what |
 //! |---|---|
 //! | `engine.rs` | the one engine: compiles, links, interrupts |
+//! | `compile_cache.rs` | where compiled components are kept, and who may write there |
 //! | `component.rs`, `compiled.rs` | bytes → a compiled component that is a guest |
 //! | `state.rs`, `limiter.rs`, `log_stream.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
 //! | `exports/` | the interfaces that guests export |
 //! | `instance.rs`, `pool.rs` | an instance, and those of one guest |
 //! | `trap.rs`, `sanitize.rs` | what guests say and why they were ended, fit for people |
 
+mod compile_cache;
 mod compiled;
 mod component;
 mod engine;
