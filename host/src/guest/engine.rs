@@ -12,6 +12,7 @@ use wasmtime::{Cache, Config, Enabled, InstanceAllocationStrategy, PoolingAlloca
 
 use super::compile_cache::compile_cache;
 use super::state::InstanceState;
+use super::wasm_features;
 use crate::config::MAX_INSTANCES;
 use crate::imports::{http, offered};
 
@@ -99,6 +100,7 @@ fn config(cache: Option<Cache>, pooling: bool) -> Config {
         .concurrency_support(false)
         .epoch_interruption(true)
         .cache(cache);
+    wasm_features::switch_off(&mut config);
     if pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     }

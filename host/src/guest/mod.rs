@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `engine.rs` | the one engine: compiles, links, interrupts |
+//! | `wasm_features.rs` | proposals for WebAssembly that components may use |
 //! | `compile_cache.rs` | where compiled components are kept, and who may write there |
 //! | `component.rs`, `compiled.rs` | bytes → a compiled component that is a guest |
 //! | `state.rs`, `limiter.rs`, `log_stream.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
@@ -23,6 +24,7 @@ mod pool;
 mod sanitize;
 mod state;
 mod trap;
+mod wasm_features;
 
 use std::sync::Arc;
 use std::time::Duration;
