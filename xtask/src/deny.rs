@@ -34,7 +34,7 @@ pub(crate) fn deny(workspace: &Workspace) -> Result {
         }
         command
     };
-    match (process::output(cargo_deny().args(["fetch", "db"])), named) {
+    match (process::output(cargo_deny().args(["fetch", "db"])), &named) {
         (Ok(_), _) => process::run(cargo_deny().args(["check", "all"])),
         (Err(error), Some(_)) => Err(format!(
             "{DATABASE} names no database of advisories: {error}"
