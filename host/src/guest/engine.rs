@@ -52,7 +52,16 @@ pub(crate) struct Engine {
 impl Engine {
     /// `cache` is where compiled components are kept, the user's cache directory if `None`.
     pub(crate) fn new(cache: Option<&Path>) -> wasmtime::Result<Self> {
-        let cache = compile_cache(cache);
+        Self::with_cache(compile_cache(cache))
+    }
+
+    /// An engine that keeps no compiled components.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn without_cache() -> wasmtime::Result<Self> {
+        Self::with_cache(None)
+    }
+
+    fn with_cache(cache: Option<Cache>) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(&config(cache.clone(), true)).or_else(|error| {
             tracing::warn!(
                 "instances will be slower to make: cannot set memory aside for them: {error:#}"

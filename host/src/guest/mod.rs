@@ -32,6 +32,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use self::compiled::CompiledComponent;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::component::inspect_bytes;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::state::InstanceTemplate;
