@@ -1,14 +1,18 @@
 //! Files of guests: what is reached by a granted directory, and what a guest may use up there. A neighbour answers meanwhile.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use wharf::config::{Config, DirectoryAccess, DirectoryGrant, GuestSettings};
 use wharf::{GuestStatus, Host};
 use wharf_tests::probe::{Probe, config};
-use wharf_tests::{TestServer, component, until};
+use wharf_tests::wharf::{command, run};
+use wharf_tests::{TestServer, component, soon, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -199,6 +203,47 @@ async fn a_guest_has_so_many_descriptors_open_in_all_and_they_are_free_when_its_
     .await?;
     let read = json!({ "do": "read", "path": "/d/file" });
     stage.does(read, "text").await
+}
+
+#[tokio::test]
+async fn what_a_guest_uses_of_files_is_seen_by_operators() -> Result<()> {
+    let component = component("files")?;
+    let probe = Probe::start(|config, _, directory| {
+        config.http.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.admin.enabled = true;
+        config.host.name = Some("here".to_owned());
+        let mut settings = GuestSettings::new(component);
+        settings.subscribe = vec!["files".into()];
+        let access = DirectoryAccess::ReadWrite;
+        settings.dirs = vec![DirectoryGrant::new(directory.path(), "/d", access)];
+        config.guests.insert("files".to_owned(), settings);
+    })
+    .await?;
+    let write = json!({ "do": "write", "path": "/d/a", "bytes": 1000 });
+    probe.send("files", &write).await?;
+    let open = json!({ "do": "open", "path": "/d/a", "count": 3 });
+    probe.send("files", &open).await?;
+    let address = probe.host.http_address().context("an address")?;
+    let mut stream = TcpStream::connect(address).await?;
+    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut metrics = String::new();
+    soon("the metrics", stream.read_to_string(&mut metrics)).await??;
+    for line in [
+        "wharf_guest_descriptors{guest=\"files\"} 3",
+        "wharf_guest_disk_bytes{guest=\"files\"} 5096",
+        "wharf_guest_file_calls{guest=\"files\"} 0",
+        "wharf_guest_files_refused_total{guest=\"files\"} 0",
+    ] {
+        ensure!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let url = probe.server.url();
+    let arguments = ["guests", "show", "files", "--server", &url];
+    let shown = run(command(probe.server.directory(), &arguments)?, b"").await?;
+    let shown = shown.text()?;
+    let line = "3 of 256 descriptors, 0 of 4 calls at once, 5096 of 1073741824 bytes more on disk";
+    ensure!(shown.contains(line), "{shown}");
+    Ok(())
 }
 
 #[tokio::test]

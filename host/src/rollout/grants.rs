@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::diff::NewVersion;
 use super::report::GuestError;
@@ -9,6 +10,9 @@ use super::running_guests::RunningGuests;
 use crate::component::ComponentSource;
 use crate::config::{GuestSettings, ProtectedPaths};
 use crate::imports::{GrantError, GrantedDir};
+
+/// The time in which the directories of a guest must be open. A disk that does not answer must not hold up all changes.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files and directories that guests name, once a change is made.
 #[derive(Debug, Default)]
@@ -58,6 +62,7 @@ impl RunningGuests {
         if named.dirs.is_empty() {
             return Ok(Vec::new());
         }
+        let grants = &settings.dirs;
         let (guest, settings, named) = (guest.to_owned(), settings.clone(), Arc::clone(named));
         let mut protected = self.context().protected.clone();
         let opening = tokio::task::spawn_blocking(move || {
@@ -73,9 +78,16 @@ impl RunningGuests {
             check_component(&guest, &settings, &named)?;
             Ok(opened)
         });
-        opening
-            .await
-            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        match (
+            tokio::time::timeout(OPEN_TIMEOUT, opening).await,
+            grants.first(),
+        ) {
+            (Ok(Ok(opened)), _) => opened,
+            (Ok(Err(panicked)), _) => std::panic::resume_unwind(panicked.into_panic()),
+            (Err(_elapsed), Some(grant)) => Err(GrantError::unanswered(grant, OPEN_TIMEOUT).into()),
+            // It has no directories; what was looked for is its component in those of others.
+            (Err(_elapsed), None) => Ok(Vec::new()),
+        }
     }
 }
 

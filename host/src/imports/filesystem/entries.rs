@@ -59,12 +59,11 @@ impl Entries {
         if self.read.is_empty()
             && let Some(mut listing) = self.dir.take()
         {
-            let threads = Arc::clone(&self.files.threads);
-            let reading = threads.run(move || {
+            let reading = self.files.run(move || {
                 let (read, is_at_end) = listing.read();
-                (read, (!is_at_end).then_some(listing))
+                Ok((read, (!is_at_end).then_some(listing)))
             });
-            (self.read, self.dir) = reading.await.map_err(FsError::trap)?;
+            (self.read, self.dir) = reading.await?;
         }
         self.read.pop_front().transpose()
     }
@@ -114,7 +113,7 @@ impl OpenListing {
 impl Drop for OpenListing {
     fn drop(&mut self) {
         let (dir, charge) = (self.dir.take(), self.charge.take());
-        self.files.threads.close(move || {
+        self.files.close(move || {
             drop(dir);
             drop(charge);
         });

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -29,8 +28,6 @@ pub(crate) struct FileThreads(Arc<Shared>);
 struct Shared {
     /// Calls that are under way. A call that is given up counts until its thread is back.
     calls: Arc<Gauge>,
-    /// The most calls that may be under way at once.
-    max_calls: AtomicU64,
     /// Woken when a call has ended.
     ended: Notify,
     /// Calls that idle threads are to take, and how many of those there are.
@@ -38,7 +35,15 @@ struct Shared {
     /// Woken when there is a job for an idle thread, or none will come any more.
     work: Condvar,
     /// Files to be closed, which may wait for a disk, too. The next thread that is free does it.
-    closing: Mutex<VecDeque<Job>>,
+    closing: Mutex<VecDeque<Closing>>,
+}
+
+/// A file that is to be closed.
+struct Closing {
+    /// Closes it.
+    close: Job,
+    /// The most calls that may be under way at once, where it is one.
+    max_calls: u64,
 }
 
 /// The idle threads, and what they are to do.
@@ -72,7 +77,6 @@ impl FileThreads {
     pub(crate) fn new(calls: &Arc<Gauge>) -> Self {
         Self(Arc::new(Shared {
             calls: Arc::clone(calls),
-            max_calls: AtomicU64::new(0),
             ended: Notify::new(),
             pool: Mutex::default(),
             work: Condvar::new(),
@@ -80,21 +84,17 @@ impl FileThreads {
         }))
     }
 
-    /// Sets the most calls that may be under way at once, from now on.
-    pub(super) fn set_max_calls(&self, max: u64) {
-        self.0.max_calls.store(max, Ordering::Relaxed);
-    }
-
-    /// Runs a call that may wait for a disk, once there is room for it. If nobody waits for it any more it is not begun; one
+    /// Runs a call that may wait for a disk, once fewer than `max_calls` are under way. If nobody waits for it any more it is not begun; one
     /// that has begun goes on.
     ///
     /// # Errors
     /// The system gives no thread, or the call has panicked.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        max_calls: u64,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let slot = self.0.slot().await;
+        let slot = self.0.slot(max_calls).await;
         let (sender, result) = oneshot::channel();
         let job = move || {
             if !sender.is_closed() {
@@ -108,30 +108,30 @@ impl FileThreads {
             .map_err(|_| io::Error::other("a call on a file has panicked"))
     }
 
-    /// Closes a file soon: at once if there is room for a call, else after one of those that are under way.
-    pub(super) fn close(&self, close: impl FnOnce() + Send + 'static) {
-        locked(&self.0.closing).push_back(Box::new(close));
+    /// Closes a file soon: at once if fewer than `max_calls` calls are under way, else after one of those.
+    pub(super) fn close(&self, max_calls: u64, close: impl FnOnce() + Send + 'static) {
+        let close = Box::new(close);
+        locked(&self.0.closing).push_back(Closing { close, max_calls });
         self.0.close_waiting();
     }
 }
 
 impl Shared {
-    fn try_slot(self: &Arc<Self>) -> Option<Slot> {
-        let max = self.max_calls.load(Ordering::Relaxed);
-        let part = self.calls.hold_within(1, max)?;
+    fn try_slot(self: &Arc<Self>, max_calls: u64) -> Option<Slot> {
+        let part = self.calls.hold_within(1, max_calls)?;
         Some(Slot {
             part: Some(part),
             shared: Arc::clone(self),
         })
     }
 
-    async fn slot(self: &Arc<Self>) -> Slot {
+    async fn slot(self: &Arc<Self>, max_calls: u64) -> Slot {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             // From here on no end is missed.
             ended.as_mut().enable();
-            if let Some(slot) = self.try_slot() {
+            if let Some(slot) = self.try_slot(max_calls) {
                 return slot;
             }
             ended.await;
@@ -196,10 +196,10 @@ impl Shared {
 
     /// Closes what is to be closed, if there is room for a call. Where the system gives no thread it stays for the next call.
     fn close_waiting(self: &Arc<Self>) {
-        if locked(&self.closing).is_empty() {
+        let Some(max_calls) = locked(&self.closing).front().map(|next| next.max_calls) else {
             return;
-        }
-        if let Some(slot) = self.try_slot() {
+        };
+        if let Some(slot) = self.try_slot(max_calls) {
             let shared = Arc::clone(self);
             if let Err(error) = self.submit(Box::new(move || shared.close_all()), slot) {
                 tracing::warn!("files of a guest are closed later: {error}");
@@ -211,7 +211,7 @@ impl Shared {
         loop {
             let next = locked(&self.closing).pop_front();
             match next {
-                Some(close) => close(),
+                Some(closing) => (closing.close)(),
                 None => return,
             }
         }
@@ -231,11 +231,9 @@ mod tests {
 
     use super::*;
 
-    fn threads(max: u64) -> (FileThreads, Arc<Gauge>) {
+    fn threads() -> (FileThreads, Arc<Gauge>) {
         let calls = Arc::<Gauge>::default();
-        let threads = FileThreads::new(&calls);
-        threads.set_max_calls(max);
-        (threads, calls)
+        (FileThreads::new(&calls), calls)
     }
 
     async fn until(holds: impl Fn() -> bool) {
@@ -246,31 +244,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_given_up_counts_until_its_thread_is_back_and_others_wait() {
-        let (threads, calls) = threads(2);
+        let (threads, calls) = threads();
         let (stuck, release) = mpsc::channel::<()>();
-        let stuck_call = threads.run(move || release.recv().is_ok());
+        let stuck_call = threads.run(1, move || release.recv().is_ok());
         let given_up = tokio::time::timeout(Duration::from_millis(20), stuck_call);
         assert!(given_up.await.is_err(), "it is stuck");
         assert_eq!(calls.get(), 1);
-        assert_eq!(threads.run(|| 7).await.ok(), Some(7));
-        threads.set_max_calls(1);
-        let waiting = tokio::time::timeout(Duration::from_millis(20), threads.run(|| 8));
+        assert_eq!(threads.run(2, || 7).await.ok(), Some(7));
+        let waiting = tokio::time::timeout(Duration::from_millis(20), threads.run(1, || 8));
         assert!(waiting.await.is_err(), "there is no room");
         drop(stuck);
-        assert_eq!(threads.run(|| 9).await.ok(), Some(9));
+        assert_eq!(threads.run(1, || 9).await.ok(), Some(9));
         until(|| calls.get() == 0).await;
     }
 
     #[tokio::test]
     async fn what_is_to_be_closed_while_all_threads_are_busy_is_closed_when_one_is_back() {
-        let (threads, calls) = threads(1);
+        let (threads, calls) = threads();
         let (stuck, release) = mpsc::channel::<()>();
-        let busy = threads.run(move || release.recv().is_ok());
+        let busy = threads.run(1, move || release.recv().is_ok());
         tokio::pin!(busy);
         let begun = tokio::time::timeout(Duration::from_millis(20), busy.as_mut());
         assert!(begun.await.is_err());
         let (closed, is_closed) = mpsc::channel();
-        threads.close(move || drop(closed.send(thread::current().name().map(str::to_owned))));
+        threads.close(1, move || {
+            drop(closed.send(thread::current().name().map(str::to_owned)))
+        });
         assert!(is_closed.try_recv().is_err(), "all threads are busy");
         drop(stuck);
         assert_eq!(busy.await.ok(), Some(false));
@@ -281,10 +280,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_is_an_error_and_its_room_is_free_again() {
-        let (threads, calls) = threads(1);
-        let panicked = threads.run(|| -> u8 { panic!("on purpose") }).await;
+        let (threads, calls) = threads();
+        let panicked = threads.run(1, || -> u8 { panic!("on purpose") }).await;
         assert!(panicked.is_err());
-        assert_eq!(threads.run(|| 1).await.ok(), Some(1));
+        assert_eq!(threads.run(1, || 1).await.ok(), Some(1));
         until(|| calls.get() == 0).await;
     }
 }

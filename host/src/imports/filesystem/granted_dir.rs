@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use wasmtime_wasi::filesystem::Dir;
@@ -18,6 +19,19 @@ pub struct GrantError {
     path: PathBuf,
     /// The reason in words.
     why: String,
+}
+
+impl GrantError {
+    /// A directory that could not be opened in so much time.
+    pub(crate) fn unanswered(grant: &DirectoryGrant, waited: Duration) -> Self {
+        let waited = humantime::format_duration(waited);
+        Self {
+            path: grant.host.clone(),
+            why: format!(
+                "its disk, or another one of the guest's, does not answer within {waited}"
+            ),
+        }
+    }
 }
 
 /// A directory that a guest is granted, open.
@@ -70,7 +84,7 @@ impl GrantedDir {
 }
 
 /// Opens a directory for looking paths up in it.
-fn open(path: &std::path::Path) -> std::io::Result<File> {
+fn open(path: &Path) -> std::io::Result<File> {
     #[cfg(target_os = "linux")]
     let flags = OFlags::DIRECTORY | OFlags::PATH;
     #[cfg(not(target_os = "linux"))]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+use wasmtime_wasi::p2::{FsError, FsResult};
 
 use super::file_threads::FileThreads;
 use super::granted_dir::GrantedDir;
@@ -20,12 +20,14 @@ pub(crate) struct GuestFiles {
     dirs: Vec<GrantedDir>,
     /// The most descriptors that the guest may have open.
     max_descriptors: u64,
+    /// The most calls that may be under way at once.
+    max_calls: u64,
     /// The most bytes by which the guest may make its directories grow.
     max_disk_bytes: u64,
     /// The guest's counters and gauges, which its versions share.
     counters: Arc<GuestCounters>,
     /// The guest's threads for files, which its versions share.
-    pub(super) threads: Arc<FileThreads>,
+    threads: Arc<FileThreads>,
     /// The version's log, which is told of what is refused.
     log: Arc<GuestLog>,
 }
@@ -38,10 +40,10 @@ impl GuestFiles {
         threads: Arc<FileThreads>,
         log: Arc<GuestLog>,
     ) -> Self {
-        threads.set_max_calls(limits.file_calls);
         Self {
             dirs,
             max_descriptors: limits.descriptors,
+            max_calls: limits.file_calls,
             max_disk_bytes: limits.disk_bytes,
             counters,
             threads,
@@ -57,6 +59,23 @@ impl GuestFiles {
     /// The guest's directories.
     pub(super) fn dirs(&self) -> &[GrantedDir] {
         &self.dirs
+    }
+
+    /// Runs a call on one of the guest's threads, once there is room for it.
+    ///
+    /// # Errors
+    /// The call's; a trap if the system gives no thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> FsResult<T> + Send + 'static,
+    ) -> FsResult<T> {
+        let done = self.threads.run(self.max_calls, call).await;
+        done.map_err(FsError::trap)?
+    }
+
+    /// Closes a file on one of the guest's threads, soon.
+    pub(super) fn close(&self, close: impl FnOnce() + Send + 'static) {
+        self.threads.close(self.max_calls, close);
     }
 
     /// Charges one descriptor more, until the answer is dropped.

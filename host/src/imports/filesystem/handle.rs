@@ -163,7 +163,7 @@ impl Drop for Handle {
         // A clone of a granted directory closes nothing.
         let Some(charge) = charge else { return };
         let files = Arc::clone(&self.files);
-        self.files.threads.close(move || {
+        self.files.close(move || {
             if let (Some(inode), Descriptor::File(file)) = (inode, &descriptor) {
                 inode.close(&file.file, &files);
             }

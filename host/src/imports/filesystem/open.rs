@@ -123,7 +123,15 @@ impl OpenRequest {
         if !kind.is_file() && !kind.is_dir() && !kind.is_symlink() {
             return Err(ErrorCode::Unsupported.into());
         }
-        Ok(cap_primitives::fs::open(dir, path, &self.options())?)
+        let mut options = self.options();
+        match cap_primitives::fs::open(dir, path, &options) {
+            // Another process has a lease on the file, and is told now to give it up.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && kind.is_file() => {
+                options._cap_fs_ext_nonblock(false);
+                Ok(cap_primitives::fs::open(dir, path, &options)?)
+            }
+            opened => Ok(opened?),
+        }
     }
 
     fn open_or_make(&self, dir: &SystemFile, files: &GuestFiles) -> FsResult<SystemFile> {

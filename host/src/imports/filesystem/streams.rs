@@ -60,12 +60,8 @@ impl FileInput {
     /// Reads on one of the guest's threads.
     fn reading(&self, len: usize) -> BoxFuture<'static, FsResult<Vec<u8>>> {
         let (file, position) = (Arc::clone(&self.file), self.position);
-        async move {
-            let threads = Arc::clone(&file.files.threads);
-            let read = threads.run(move || file.read(len, position));
-            read.await.map_err(FsError::trap)?
-        }
-        .boxed()
+        let files = Arc::clone(&file.files);
+        async move { files.run(move || file.read(len, position)).await }.boxed()
     }
 
     fn has_read(&mut self, read: FsResult<Vec<u8>>) {
@@ -175,12 +171,8 @@ impl FileOutput {
     /// Writes all of the bytes on one of the guest's threads.
     fn writing(&self, bytes: Bytes) -> BoxFuture<'static, FsResult<usize>> {
         let (file, position) = (Arc::clone(&self.file), self.position);
-        async move {
-            let threads = Arc::clone(&file.files.threads);
-            let written = threads.run(move || write_all(&file, &bytes, position));
-            written.await.map_err(FsError::trap)?
-        }
-        .boxed()
+        let files = Arc::clone(&file.files);
+        async move { files.run(move || write_all(&file, &bytes, position)).await }.boxed()
     }
 
     fn has_written(&mut self, written: FsResult<usize>) {

@@ -67,8 +67,7 @@ impl FilesystemView<'_> {
         &mut self,
         call: impl FnOnce() -> FsResult<T> + Send + 'static,
     ) -> FsResult<T> {
-        let done = self.files.threads.run(call).await;
-        done.map_err(FsError::trap)?
+        self.files.run(call).await
     }
 
     /// Has wasmtime do a call with one open file or directory.
