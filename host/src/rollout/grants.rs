@@ -59,10 +59,13 @@ impl RunningGuests {
         settings: &GuestSettings,
         named: &Arc<NamedPaths>,
     ) -> Result<Vec<GrantedDir>, GuestError> {
-        if named.dirs.is_empty() {
+        let Some((_, first)) = named.dirs.first() else {
             return Ok(Vec::new());
-        }
-        let grants = &settings.dirs;
+        };
+        let first = settings
+            .dirs
+            .first()
+            .map_or_else(|| first.clone(), |grant| grant.host.clone());
         let (guest, settings, named) = (guest.to_owned(), settings.clone(), Arc::clone(named));
         let mut protected = self.context().protected.clone();
         let opening = tokio::task::spawn_blocking(move || {
@@ -78,15 +81,16 @@ impl RunningGuests {
             check_component(&guest, &settings, &named)?;
             Ok(opened)
         });
-        match (
-            tokio::time::timeout(OPEN_TIMEOUT, opening).await,
-            grants.first(),
-        ) {
-            (Ok(Ok(opened)), _) => opened,
-            (Ok(Err(panicked)), _) => std::panic::resume_unwind(panicked.into_panic()),
-            (Err(_elapsed), Some(grant)) => Err(GrantError::unanswered(grant, OPEN_TIMEOUT).into()),
-            // It has no directories; what was looked for is its component in those of others.
-            (Err(_elapsed), None) => Ok(Vec::new()),
+        match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(failed)) => Err(GrantError::new(first, failed.to_string()).into()),
+            Err(_elapsed) => {
+                let waited = humantime::format_duration(OPEN_TIMEOUT);
+                let why = format!(
+                    "its disk, or that of another directory, does not answer within {waited}"
+                );
+                Err(GrantError::new(first, why).into())
+            }
         }
     }
 }

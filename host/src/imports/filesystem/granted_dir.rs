@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use wasmtime_wasi::filesystem::Dir;
@@ -22,15 +21,8 @@ pub struct GrantError {
 }
 
 impl GrantError {
-    /// A directory that could not be opened in so much time.
-    pub(crate) fn unanswered(grant: &DirectoryGrant, waited: Duration) -> Self {
-        let waited = humantime::format_duration(waited);
-        Self {
-            path: grant.host.clone(),
-            why: format!(
-                "its disk, or another one of the guest's, does not answer within {waited}"
-            ),
-        }
+    pub(crate) fn new(path: PathBuf, why: String) -> Self {
+        Self { path, why }
     }
 }
 
@@ -51,10 +43,7 @@ impl GrantedDir {
         grant: &DirectoryGrant,
         protected: &ProtectedPaths,
     ) -> Result<Self, GrantError> {
-        let failed = |why: String| GrantError {
-            path: grant.host.clone(),
-            why,
-        };
+        let failed = |why: String| GrantError::new(grant.host.clone(), why);
         let on_disk = |error: std::io::Error| failed(error.to_string());
         let file = open(&grant.host).map_err(on_disk)?;
         let canonical = grant.host.canonicalize().map_err(on_disk)?;
