@@ -68,7 +68,7 @@ impl Doomed {
     }
 
     /// Counts down what the name took by itself, once it is gone.
-    pub(super) fn is_removed(self, files: &GuestFiles) {
+    pub(super) fn count_down(self, files: &GuestFiles) {
         match self {
             Self::Link => files.free_disk(NAME_BYTES),
             Self::File(_) | Self::Other => {}

@@ -147,62 +147,46 @@ impl types::Host for FilesystemView<'_> {
     }
 }
 
+/// Functions of a descriptor that wasmtime does, on one of the guest's threads.
+macro_rules! delegated {
+    ($how:ident: $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(async fn $name(
+            &mut self,
+            fd: Resource<Descriptor>,
+            $($argument: $type,)*
+        ) -> FsResult<$result> {
+            let call = async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
+                files.$name(fd, $($argument),*).await
+            };
+            self.$how(&fd, call).await
+        })*
+    };
+}
+
 impl HostDescriptor for FilesystemView<'_> {
-    async fn advise(
-        &mut self,
-        fd: Resource<Descriptor>,
-        offset: Filesize,
-        len: Filesize,
-        advice: Advice,
-    ) -> FsResult<()> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.advise(fd, offset, len, advice).await
-            },
-        )
-        .await
+    delegated! { delegate:
+        fn advise(offset: Filesize, len: Filesize, advice: Advice) -> ();
+        fn sync_data() -> ();
+        fn get_flags() -> DescriptorFlags;
+        fn get_type() -> DescriptorType;
+        fn set_times(accessed: NewTimestamp, modified: NewTimestamp) -> ();
+        fn sync() -> ();
+        fn stat() -> DescriptorStat;
+        fn stat_at(path_flags: PathFlags, path: String) -> DescriptorStat;
+        fn set_times_at(path_flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp) -> ();
+        fn readlink_at(path: String) -> String;
+        fn metadata_hash() -> MetadataHashValue;
+        fn metadata_hash_at(path_flags: PathFlags, path: String) -> MetadataHashValue;
     }
 
-    async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.sync_data(fd).await
-        })
-        .await
-    }
-
-    async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.get_flags(fd).await
-        })
-        .await
-    }
-
-    async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.get_type(fd).await
-        })
-        .await
+    delegated! { delegate_making:
+        fn create_directory_at(path: String) -> ();
+        fn symlink_at(target: String, path: String) -> ();
     }
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
         let handle = self.handle(&fd)?;
         self.run(move || handle.set_size(size)).await
-    }
-
-    async fn set_times(
-        &mut self,
-        fd: Resource<Descriptor>,
-        accessed: NewTimestamp,
-        modified: NewTimestamp,
-    ) -> FsResult<()> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.set_times(fd, accessed, modified).await
-            },
-        )
-        .await
     }
 
     async fn read(
@@ -242,68 +226,6 @@ impl HostDescriptor for FilesystemView<'_> {
             .await?;
         let entries = self.table.push(entries)?;
         Ok(Resource::new_own(entries.rep()))
-    }
-
-    async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.sync(fd).await
-        })
-        .await
-    }
-
-    async fn create_directory_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        path: String,
-    ) -> FsResult<()> {
-        self.delegate_making(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.create_directory_at(fd, path).await
-            },
-        )
-        .await
-    }
-
-    async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.stat(fd).await
-        })
-        .await
-    }
-
-    async fn stat_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        path_flags: PathFlags,
-        path: String,
-    ) -> FsResult<DescriptorStat> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.stat_at(fd, path_flags, path).await
-            },
-        )
-        .await
-    }
-
-    async fn set_times_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        path_flags: PathFlags,
-        path: String,
-        accessed: NewTimestamp,
-        modified: NewTimestamp,
-    ) -> FsResult<()> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files
-                    .set_times_at(fd, path_flags, path, accessed, modified)
-                    .await
-            },
-        )
-        .await
     }
 
     async fn link_at(
@@ -354,16 +276,6 @@ impl HostDescriptor for FilesystemView<'_> {
         Ok(())
     }
 
-    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.readlink_at(fd, path).await
-            },
-        )
-        .await
-    }
-
     async fn remove_directory_at(
         &mut self,
         fd: Resource<Descriptor>,
@@ -403,21 +315,6 @@ impl HostDescriptor for FilesystemView<'_> {
         .await
     }
 
-    async fn symlink_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        target: String,
-        path: String,
-    ) -> FsResult<()> {
-        self.delegate_making(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.symlink_at(fd, target, path).await
-            },
-        )
-        .await
-    }
-
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         let handle = self.handle(&fd)?;
         self.run(move || {
@@ -428,7 +325,7 @@ impl HostDescriptor for FilesystemView<'_> {
                     files.unlink_file_at(fd, path).await
                 },
             )?;
-            doomed.is_removed(&handle.files);
+            doomed.count_down(&handle.files);
             Ok(())
         })
         .await
@@ -473,28 +370,6 @@ impl HostDescriptor for FilesystemView<'_> {
             files.is_same_object(a, b).await.map_err(FsError::trap)
         });
         Ok(same.await?)
-    }
-
-    async fn metadata_hash(&mut self, fd: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        self.delegate(&fd, async |files: &mut WasiFilesystemCtxView<'_>, fd| {
-            files.metadata_hash(fd).await
-        })
-        .await
-    }
-
-    async fn metadata_hash_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        path_flags: PathFlags,
-        path: String,
-    ) -> FsResult<MetadataHashValue> {
-        self.delegate(
-            &fd,
-            async move |files: &mut WasiFilesystemCtxView<'_>, fd| {
-                files.metadata_hash_at(fd, path_flags, path).await
-            },
-        )
-        .await
     }
 }
 
