@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use wharf::config::{Config, DirectoryAccess, DirectoryGrant, GuestSettings};
 use wharf::{GuestStatus, Host};
 use wharf_tests::probe::{Probe, config};
-use wharf_tests::wharf::{command, run};
+use wharf_tests::wharf::{Wharf, command, run};
 use wharf_tests::{TestServer, component, soon, until};
 
 const MIB: u64 = 1024 * 1024;
@@ -203,6 +203,52 @@ async fn a_guest_has_so_many_descriptors_open_in_all_and_they_are_free_when_its_
     .await?;
     let read = json!({ "do": "read", "path": "/d/file" });
     stage.does(read, "text").await
+}
+
+#[tokio::test]
+async fn all_guests_together_leave_half_of_the_descriptors_to_the_host() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let directory = tempfile::tempdir()?;
+    let granted = directory.path().join("granted");
+    std::fs::create_dir(&granted)?;
+    std::fs::write(granted.join("file"), "text")?;
+    let component = component("files")?;
+    let guest = |name: &str| {
+        format!(
+            "[guests.{name}]\ncomponent = {component:?}\nsubscribe = ['{name}']\n\
+             dirs = [{{ host = 'granted', guest = '/d' }}]\nlimits = {{ descriptors = 1000, resources = 1000 }}\n"
+        )
+    };
+    let text = format!("{}{}", guest("a"), guest("b"));
+    std::fs::write(directory.path().join("wharf.toml"), text)?;
+    let url = server.url();
+    let wharf = command(directory.path(), &["run", "--server", &url])?;
+    let mut shell = tokio::process::Command::new("bash");
+    shell
+        .args(["-c", "ulimit -n 300; exec \"$@\"", "-"])
+        .arg(wharf.as_std().get_program())
+        .args(wharf.as_std().get_args())
+        .current_dir(directory.path());
+    let host = Wharf::start(shell).await?;
+    let client = server.client().await?;
+    let open = json!({ "do": "open", "path": "/d/file", "count": 1000 }).to_string();
+    let mut opened = 0;
+    for name in ["a", "b"] {
+        let reply = soon("an answer", client.request(name, open.clone().into())).await??;
+        let said: String = serde_json::from_slice(&reply.payload)?;
+        let count = said
+            .split_once(", then Out of memory")
+            .context(said.clone())?;
+        opened += count.0.parse::<u32>()?;
+    }
+    ensure!(opened == 150, "{opened} are open");
+    // The host goes on: it hears, and it answers.
+    let read = json!({ "do": "read", "path": "/d/file" }).to_string();
+    let reply = soon("an answer", client.request("b", read.into())).await??;
+    let said: String = serde_json::from_slice(&reply.payload)?;
+    ensure!(said.starts_with("Out of memory"), "{said}");
+    host.stop().await?.well()?;
+    Ok(())
 }
 
 #[tokio::test]

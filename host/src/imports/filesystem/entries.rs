@@ -8,8 +8,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 use wasmtime_wasi::p2::{FsError, FsResult};
 
+use super::descriptors::DescriptorCharge;
 use super::guest_files::GuestFiles;
-use crate::metrics::GaugePart;
 
 /// Entries that are read ahead: at most 255 bytes each, on most file systems.
 const MAX_BATCH: usize = 32;
@@ -29,7 +29,7 @@ struct OpenListing {
     /// The directory, by a descriptor of its own. None once it is being closed.
     dir: Option<Dir>,
     /// The part of the count of descriptors. None once it is given back.
-    charge: Option<GaugePart>,
+    charge: Option<DescriptorCharge>,
     /// The files of the guest that reads it.
     files: Arc<GuestFiles>,
 }
@@ -39,7 +39,11 @@ impl Entries {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn open(dir: &File, files: &Arc<GuestFiles>, charge: GaugePart) -> FsResult<Self> {
+    pub(super) fn open(
+        dir: &File,
+        files: &Arc<GuestFiles>,
+        charge: DescriptorCharge,
+    ) -> FsResult<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = rustix::fs::openat(dir, ".", flags, Mode::empty()).map_err(of_system)?;
         let own = Dir::new(own).map_err(of_system)?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{FsError, FsResult};
 
+use super::descriptors::{DescriptorCharge, NoDescriptor};
 use super::file_threads::FileThreads;
 use super::granted_dir::GrantedDir;
 use crate::config::Limits;
 use crate::guest_log::GuestLog;
-use crate::metrics::{GaugePart, GuestCounters};
+use crate::metrics::GuestCounters;
 
 /// Bytes that a name takes in a directory, with the file behind it: a block. A file system has room for so many files only.
 pub(super) const NAME_BYTES: u64 = 4096;
@@ -81,18 +82,20 @@ impl GuestFiles {
     /// Charges one descriptor more, until the answer is dropped.
     ///
     /// # Errors
-    /// `insufficient-memory` if the guest has as many as it may have.
-    pub(super) fn descriptor(&self) -> Result<GaugePart, FsError> {
+    /// `insufficient-memory` if the guest, or all guests together, have as many as they may have.
+    pub(super) fn descriptor(&self) -> Result<DescriptorCharge, FsError> {
         let max = self.max_descriptors;
-        self.counters
-            .descriptors
-            .hold_within(1, max)
-            .ok_or_else(|| {
-                self.refused(&format!(
-                    "it has {max} descriptors open, as many as `limits.descriptors` allows"
-                ));
-                ErrorCode::InsufficientMemory.into()
-            })
+        DescriptorCharge::new(&self.counters.descriptors, max).map_err(|why| {
+            self.refused(&match why {
+                NoDescriptor::Guest => {
+                    format!("it has {max} descriptors open, as many as `limits.descriptors` allows")
+                }
+                NoDescriptor::AllGuests(all) => format!(
+                    "all guests have {all} descriptors open, half of what the system gives the host: raise its limit"
+                ),
+            });
+            ErrorCode::InsufficientMemory.into()
+        })
     }
 
     /// Charges bytes on disk.

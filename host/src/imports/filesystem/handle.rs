@@ -9,10 +9,10 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir, File};
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{FsError, FsResult};
 
+use super::descriptors::DescriptorCharge;
 use super::guest_files::GuestFiles;
 use super::inodes::InodeHandle;
 use crate::lock::locked;
-use crate::metrics::GaugePart;
 
 /// An open file or directory. When the last part of the guest lets go of it, it is closed on one of the guest's threads:
 /// that may wait for a disk.
@@ -22,7 +22,7 @@ pub(super) struct Handle {
     /// The files of the version of the guest that has it open.
     pub(super) files: Arc<GuestFiles>,
     /// The part of the count of descriptors. None for a granted directory, which stays open as long as the version.
-    charge: Option<GaugePart>,
+    charge: Option<DescriptorCharge>,
     /// The file among those that may grow or be removed. None where nothing can be written.
     inode: Option<InodeHandle>,
 }
@@ -45,7 +45,7 @@ impl Handle {
     pub(super) fn new(
         descriptor: Descriptor,
         files: &Arc<GuestFiles>,
-        charge: GaugePart,
+        charge: DescriptorCharge,
     ) -> io::Result<Self> {
         let inode = match &descriptor {
             Descriptor::File(file) if !file.perms.write_not_permitted() => {

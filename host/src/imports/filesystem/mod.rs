@@ -9,6 +9,7 @@
 //! | `open.rs` | opening a path, so that nothing waits for anybody but a disk |
 //! | `granted_dir.rs` | directories that a guest is granted, opened once |
 //! | `guest_files.rs` | one version's directories and bounds |
+//! | `descriptors.rs` | descriptors, of a guest and of all guests |
 //! | `handle.rs` | a file or directory that is open, and how a file grows |
 //! | `entries.rs` | a directory's entries, some at a time |
 //! | `streams.rs` | files as streams |
@@ -16,6 +17,7 @@
 //! | `inodes.rs` | files that are open somewhere, for the count of bytes on disk |
 //! | `file_threads.rs` | the threads of one guest that wait for disks |
 
+mod descriptors;
 mod entries;
 mod file_threads;
 mod granted_dir;

@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 
 use super::ON_THIS_THREAD;
+use super::descriptors::DescriptorCharge;
 use super::guest_files::{GuestFiles, NAME_BYTES};
 use super::handle::Handle;
-use crate::metrics::GaugePart;
 
 /// What a guest asks to have opened.
 pub(super) struct OpenRequest {
@@ -91,7 +91,7 @@ impl OpenRequest {
         &self,
         dir: &Dir,
         files: &Arc<GuestFiles>,
-        charge: GaugePart,
+        charge: DescriptorCharge,
     ) -> FsResult<Handle> {
         self.check(dir)?;
         let opened = match self.open_flags.contains(OpenFlags::CREATE) {

@@ -12,8 +12,8 @@ use wasmtime_wasi::p2::{
     FsError, FsResult, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
+use super::descriptors::DescriptorCharge;
 use super::handle::Handle;
-use crate::metrics::GaugePart;
 
 /// The most bytes that one call reads.
 pub(super) const MAX_READ_BYTES: usize = 64 * 1024;
@@ -27,7 +27,7 @@ pub(super) struct FileInput {
     /// The file.
     file: Arc<Handle>,
     /// The part of the count of descriptors, given back with the stream.
-    _charge: GaugePart,
+    _charge: DescriptorCharge,
     /// The place in the file of the next byte that the guest gets.
     position: u64,
     state: InputState,
@@ -48,7 +48,7 @@ enum InputState {
 }
 
 impl FileInput {
-    pub(super) fn new(file: Arc<Handle>, charge: GaugePart, position: u64) -> Self {
+    pub(super) fn new(file: Arc<Handle>, charge: DescriptorCharge, position: u64) -> Self {
         Self {
             file,
             _charge: charge,
@@ -140,7 +140,7 @@ pub(super) struct FileOutput {
     /// The file.
     file: Arc<Handle>,
     /// The part of the count of descriptors, given back with the stream.
-    _charge: GaugePart,
+    _charge: DescriptorCharge,
     /// The place in the file of the next byte. None for its end, whoever else writes to it.
     position: Option<u64>,
     state: OutputState,
@@ -159,7 +159,7 @@ enum OutputState {
 }
 
 impl FileOutput {
-    pub(super) fn new(file: Arc<Handle>, charge: GaugePart, position: Option<u64>) -> Self {
+    pub(super) fn new(file: Arc<Handle>, charge: DescriptorCharge, position: Option<u64>) -> Self {
         Self {
             file,
             _charge: charge,
