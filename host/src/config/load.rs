@@ -12,7 +12,7 @@ use super::guest_settings::GuestSettings;
 use super::host_settings::{AdminSettings, HostSettings, HttpSettings, OtlpSettings};
 use super::layer::Layer;
 use super::problem::{ConfigErrors, Location, Locations, Problem, Problems};
-use super::protected_paths::ProtectedPaths;
+use super::protected_paths::{Place, ProtectedPaths};
 use super::settings_file;
 
 /// Everything that a host is told. [`Config::load`] reads it from files and the environment.
@@ -132,14 +132,10 @@ fn check_directories(config: &Config, locations: &Locations, problems: &Problems
     }
     for (name, guest) in &config.guests {
         let places = locations.dirs.get(name).into_iter().flatten();
-        for (grant, place) in guest.dirs.iter().zip(places) {
-            // One that has gone since it was read is refused when it is opened.
-            let Ok(directory) = grant.host.canonicalize() else {
-                continue;
-            };
-            if let Err(reason) = protected.check(&directory) {
-                let message = format!("{} {reason}", directory.display());
-                problems.push(place.clone(), message);
+        for (grant, location) in guest.dirs.iter().zip(places) {
+            if let Err(reason) = protected.check(&Place::of(&grant.host)) {
+                let message = format!("{} {reason}", grant.host.display());
+                problems.push(location.clone(), message);
             }
         }
     }

@@ -52,6 +52,6 @@ pub use parse::{
     parse_queue, parse_subject, parse_subscription,
 };
 pub use problem::{ConfigErrors, Location, Locations, Problem};
-pub(crate) use protected_paths::ProtectedPaths;
+pub(crate) use protected_paths::{Place, ProtectedPaths};
 pub use ratio::Ratio;
 pub use server_url::{parse_servers, redact_server};

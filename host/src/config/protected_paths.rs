@@ -7,13 +7,54 @@ use super::connection_settings::{Auth, ConnectionSettings};
 use super::host_settings::HostSettings;
 use crate::component::ComponentSource;
 
+/// A device, and the number of a file or directory there.
+type Id = (u64, u64);
+
+/// A file or directory with all that it is in, as they are on the disk: what is mounted twice has two names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The path, with as many links resolved as exist.
+    path: PathBuf,
+    /// What is there. None if nothing is.
+    id: Option<Id>,
+    /// What is there, and the directories on the way there.
+    with_ancestors: Vec<Id>,
+}
+
+impl Place {
+    /// Looks a path up, which need not lead anywhere. May wait for a disk.
+    pub(crate) fn of(path: &Path) -> Self {
+        let path = resolved(path);
+        let id = |path: &Path| {
+            let metadata = path.metadata().ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        Self {
+            id: id(&path),
+            with_ancestors: path.ancestors().filter_map(id).collect(),
+            path,
+        }
+    }
+
+    /// What is there. None if nothing is.
+    pub(crate) fn id(&self) -> Option<(u64, u64)> {
+        self.id
+    }
+
+    /// Whether the other place is this one, or below it.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        let by_id = self.id.is_some_and(|id| other.with_ancestors.contains(&id));
+        by_id || other.path.starts_with(&self.path)
+    }
+}
+
 /// A file or directory of the host's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ProtectedPath {
     /// The words for it in a refusal: `the compile cache`.
     name: String,
-    /// The path, with as many links resolved as exist.
-    path: PathBuf,
+    /// The place of it.
+    place: Place,
 }
 
 /// Files and directories of the host's own. A directory that contains one, or lies in one, is no guest's: with it the guest
@@ -52,7 +93,7 @@ impl ProtectedPaths {
         protected
     }
 
-    /// Adds the component of a guest, if it is a file.
+    /// Adds the component of a guest, if it is a file. May wait for a disk.
     pub(crate) fn add_component(&mut self, guest: &str, component: &ComponentSource) {
         if let ComponentSource::File(path) = component
             && !path.as_os_str().is_empty()
@@ -64,42 +105,28 @@ impl ProtectedPaths {
     fn add(&mut self, name: &str, path: &Path) {
         self.0.push(ProtectedPath {
             name: name.to_owned(),
-            path: resolved(path),
+            place: Place::of(path),
         });
     }
 
-    /// Checks a directory that is to be a guest's, given by a path without links. May wait for a disk.
+    /// Checks a directory that is to be a guest's.
     ///
     /// # Errors
     /// Says what the directory contains, or lies in: a sentence that begins with the directory.
-    pub(crate) fn check(&self, directory: &Path) -> Result<(), String> {
-        for ProtectedPath { name, path } in &self.0 {
+    pub(crate) fn check(&self, directory: &Place) -> Result<(), String> {
+        for ProtectedPath { name, place } in &self.0 {
             let relation = match () {
-                () if contains(directory, path) => "contains",
-                () if contains(path, directory) => "lies in",
+                () if directory.contains(place) => "contains",
+                () if place.contains(directory) => "lies in",
                 () => continue,
             };
             return Err(format!(
                 "{relation} {name}, {}, which no guest may have",
-                path.display()
+                place.path.display()
             ));
         }
         Ok(())
     }
-}
-
-/// Whether a path is the directory, or below it, by its name or by what is there: a directory that is mounted twice has two
-/// names.
-fn contains(directory: &Path, path: &Path) -> bool {
-    let identity = |path: &Path| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    let Some(wanted) = identity(directory) else {
-        return path.starts_with(directory);
-    };
-    path.ancestors()
-        .any(|ancestor| ancestor == directory || identity(ancestor) == Some(wanted))
 }
 
 /// A path as far as it exists without links, and the rest as it is written.
@@ -141,7 +168,6 @@ mod tests {
             Some(&data),
         );
         protected.add_component("a", &root.join("parts/a.wasm").into());
-        let root = root.canonicalize()?;
         for (directory, why) in [
             ("etc", "contains the configuration file"),
             ("", "contains the configuration file"),
@@ -152,12 +178,12 @@ mod tests {
             ("data", "contains the data directory"),
             ("data/not/there/jetstream", "lies in the data directory"),
         ] {
-            let refused = protected.check(&root.join(directory));
+            let refused = protected.check(&Place::of(&root.join(directory)));
             let said = refused.expect_err(directory);
             assert!(said.starts_with(why), "{directory}: {said}");
         }
         for directory in ["open", "open/deep", "data/not/other", "cache/other"] {
-            assert_eq!(protected.check(&root.join(directory)), Ok(()));
+            assert_eq!(protected.check(&Place::of(&root.join(directory))), Ok(()));
         }
         std::fs::remove_dir_all(root)
     }

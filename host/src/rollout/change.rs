@@ -1,13 +1,11 @@
 //! A change of guests, carried out: all of its steps, or none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::deployment::{Deployment, Promotion};
 use super::diff::{Desired, NewVersion, Step, VersionRole};
-use super::grants::NamedPaths;
 use super::guest_context::GuestContext;
 use super::report::{ChangeError, DrainReport, GuestError};
 use super::resolve::Compiled;
@@ -15,6 +13,7 @@ use super::running_guests::{RunningGuests, end_versions};
 use super::version::{Candidate, Retiring};
 use crate::config::CanarySettings;
 use crate::guest::{CompiledComponent, LoadError};
+use crate::imports::GrantedDir;
 use crate::trigger::{Prepared, VersionSubscriptions};
 
 /// A version that has started.
@@ -132,21 +131,20 @@ impl RunningGuests {
         starts: Vec<NewVersion>,
         compiled: &Compiled,
     ) -> Result<Vec<StartedVersion>, ChangeError> {
-        let named = self.named_paths(&starts);
+        let dirs = self.open_dirs(&starts).await?;
         let mut contexts = BTreeMap::new();
-        let starts: Vec<_> = starts
-            .into_iter()
-            .map(|new| {
+        let starts: Vec<_> = std::iter::zip(starts, dirs)
+            .map(|(new, dirs)| {
                 let context: &mut GuestContext = contexts
                     .entry(new.guest.clone())
                     .or_insert_with(|| self.guest_context(&new.guest));
-                (context.clone(), new)
+                (context.clone(), new, dirs)
             })
             .collect();
-        let starts = starts.into_iter().map(async |(context, new)| {
+        let starts = starts.into_iter().map(async |(context, new, dirs)| {
             let is_canary = matches!(new.role, VersionRole::Canary(_));
             let component = compiled.get(new.digest);
-            let started = self.start(context, new, component, &named).await;
+            let started = self.start(context, new, component, dirs).await;
             started.map_err(|error| match is_canary {
                 true => error.of_canary(),
                 false => error,
@@ -174,7 +172,7 @@ impl RunningGuests {
         context: GuestContext,
         new: NewVersion,
         component: Option<&CompiledComponent>,
-        named: &Arc<NamedPaths>,
+        dirs: Vec<GrantedDir>,
     ) -> Result<StartedVersion, ChangeError> {
         let NewVersion {
             number,
@@ -189,8 +187,6 @@ impl RunningGuests {
             source: "it was not compiled for this change".into(),
         };
         let component = component.ok_or_else(|| failed(missing().into()))?.clone();
-        let dirs = self.open_dirs(&context.name, &settings, named).await;
-        let dirs = dirs.map_err(failed)?;
         let instances = self.reserve(&context.name, settings.instances.max.get())?;
         let host = self.context();
         let started =

@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use crate::config::{DirectoryAccess, DirectoryGrant, ProtectedPaths};
+use crate::config::{DirectoryAccess, DirectoryGrant, Place, ProtectedPaths};
 
 /// A directory that cannot be granted.
 #[derive(Debug, thiserror::Error)]
@@ -46,15 +46,14 @@ impl GrantedDir {
         let failed = |why: String| GrantError::new(grant.host.clone(), why);
         let on_disk = |error: std::io::Error| failed(error.to_string());
         let file = open(&grant.host).map_err(on_disk)?;
-        let canonical = grant.host.canonicalize().map_err(on_disk)?;
         let opened = file.metadata().map_err(on_disk)?;
-        let named = canonical.metadata().map_err(on_disk)?;
+        let place = Place::of(&grant.host);
         // What was checked is what is open, whoever renames directories meanwhile.
-        if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        if place.id() != Some((opened.dev(), opened.ino())) {
             return Err(failed("it changed while it was opened".to_owned()));
         }
         protected
-            .check(&canonical)
+            .check(&place)
             .map_err(|reason| failed(format!("it {reason}")))?;
         let (perms, mode) = match grant.access {
             DirectoryAccess::Read => (FsPerms::ReadOnly, OpenMode::READ),
