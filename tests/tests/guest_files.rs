@@ -269,6 +269,12 @@ async fn what_a_guest_uses_of_files_is_seen_by_operators() -> Result<()> {
     probe.send("files", &write).await?;
     let open = json!({ "do": "open", "path": "/d/a", "count": 3 });
     probe.send("files", &open).await?;
+    until("the first file is closed, and its thread back", || {
+        let all = probe.host.guests();
+        all.iter()
+            .any(|guest| guest.descriptors == 3 && guest.file_calls == 0)
+    })
+    .await?;
     let address = probe.host.http_address().context("an address")?;
     let mut stream = TcpStream::connect(address).await?;
     let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
