@@ -5,7 +5,8 @@ use wasmtime::{Config, WasmFeatures};
 /// Switches off what this build of wasmtime has the compiler's half of, and not the runtime's: a component that is compiled
 /// with it would call a function that is not there, and that ends the process. wasmtime 48 leaves `gc` and
 /// `function-references` on without its cargo feature `gc`: with no more than types of functions and `ref.test` a guest gets
-/// there (RUSTSEC-2026-0570). The others are off by themselves without their cargo features; here they are off for certain.
+/// there (RUSTSEC-2026-0570). The others are off by themselves without their cargo features; here they are off for certain. So
+/// are concurrent calls, whose functions are not built in, either.
 pub(super) fn switch_off(config: &mut Config) {
     let without_runtime = WasmFeatures::GC
         | WasmFeatures::GC_TYPES
@@ -14,7 +15,13 @@ pub(super) fn switch_off(config: &mut Config) {
         | WasmFeatures::LEGACY_EXCEPTIONS
         | WasmFeatures::THREADS
         | WasmFeatures::SHARED_EVERYTHING_THREADS
-        | WasmFeatures::STACK_SWITCHING;
+        | WasmFeatures::STACK_SWITCHING
+        | WasmFeatures::CM_ASYNC
+        | WasmFeatures::CM_MORE_ASYNC_BUILTINS
+        | WasmFeatures::CM_ASYNC_STACKFUL
+        | WasmFeatures::CM_THREADING
+        | WasmFeatures::CM_ERROR_CONTEXT
+        | WasmFeatures::CM_GC;
     config.wasm_features(without_runtime, false);
 }
 
@@ -26,11 +33,15 @@ mod tests {
     use super::*;
 
     fn compiled(module: &str) -> wasmtime::Result<Component> {
+        compiled_component(&format!("(core module {module})"))
+    }
+
+    fn compiled_component(parts: &str) -> wasmtime::Result<Component> {
         let mut config = Config::new();
         config.concurrency_support(false);
         switch_off(&mut config);
-        let text = format!("(component (core module {module}))");
-        Component::new(&Engine::new(&config)?, wat::parse_str(text)?)
+        let bytes = wat::parse_str(format!("(component {parts})"))?;
+        Component::new(&Engine::new(&config)?, bytes)
     }
 
     /// Asks of a function whether it is of a type that only wasmtime's collector of garbage can tell.
@@ -60,7 +71,27 @@ mod tests {
             "(func (atomic.fence))",
             "(type $f (func)) (type $c (cont $f))",
         ] {
+            let text = format!("(module {module})");
+            assert!(wat::parse_str(&text).is_ok(), "{text} is no text");
             assert!(compiled(module).is_err(), "{module} is compiled");
+        }
+    }
+
+    #[test]
+    fn no_component_that_wants_to_run_concurrently_is_compiled() {
+        for parts in [
+            "(core func (canon task.cancel))",
+            "(core func (canon subtask.drop))",
+            "(core func (canon waitable-set.new))",
+            "(core func (canon thread.yield))",
+            "(core func (canon error-context.drop))",
+            "(type (stream u8))",
+            "(type (future u8))",
+            "(type (func async))",
+        ] {
+            let text = format!("(component {parts})");
+            assert!(wat::parse_str(&text).is_ok(), "{text} is no text");
+            assert!(compiled_component(parts).is_err(), "{parts} is compiled");
         }
     }
 
