@@ -13,6 +13,9 @@ pub(crate) struct HostStatus {
     pub(crate) guests: Vec<GuestStatus>,
     /// `None` before there is a connection.
     pub(crate) connection: Option<(ConnectionState, ConnectionCounters)>,
+    /// The instances that live, and the most that may, counted as the host bounds them: one with many memories or tables
+    /// counts for several.
+    pub(crate) instances: (u32, u32),
 }
 
 /// A guest in service, at one moment.

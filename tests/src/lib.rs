@@ -38,6 +38,7 @@
 //! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
 //! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
 //! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
+//! | `instances.rs`                 | instances are shared: guests get them as they need them, and keep them from nobody |
 //! | `keyvalue/buckets.rs`          | buckets are created, changed and deleted as the settings say |
 //! | `keyvalue/cluster.rs`          | a bucket of three servers outlives one of them |
 //! | `keyvalue/errors.rs`           | what buckets refuse is refused, and says so |

@@ -479,7 +479,8 @@ async fn a_canary_that_does_not_come_up_changes_nothing() -> Result<()> {
         .config
         .insert("start".to_owned(), json!([{ "do": "trap" }]).to_string());
     let mut greedy = guest(0.5)?;
-    greedy.instances.max = 600.try_into()?;
+    greedy.instances.max = 501.try_into()?;
+    greedy.instances.min = 501;
     for (settings, why) in [
         (
             missing,
@@ -489,7 +490,7 @@ async fn a_canary_that_does_not_come_up_changes_nothing() -> Result<()> {
             trapping,
             "its canary does not come up: it trapped while it started",
         ),
-        (greedy, "are free"),
+        (greedy, "are left of the host's"),
     ] {
         let replaced = place
             .host
@@ -513,6 +514,7 @@ async fn a_canary_that_does_not_come_up_changes_nothing() -> Result<()> {
     config.guests.insert("guest".to_owned(), {
         let mut settings = guest(0.5)?;
         settings.instances.max = 600.try_into()?;
+        settings.instances.min = 600;
         settings
     });
     let error = Host::builder(config)

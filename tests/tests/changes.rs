@@ -136,7 +136,8 @@ async fn a_version_that_does_not_come_up_leaves_the_old_one_in_service() -> Resu
     let mut bad_subject = version(2)?;
     bad_subject.subscribe.push("a b".into());
     let mut greedy = version(2)?;
-    greedy.instances.max = 999.try_into()?;
+    greedy.instances.max = 1001.try_into()?;
+    greedy.instances.min = 1001;
     for (settings, why) in [
         (missing, "cannot read component"),
         (
@@ -152,7 +153,7 @@ async fn a_version_that_does_not_come_up_leaves_the_old_one_in_service() -> Resu
             "start function failed",
         ),
         (bad_subject, "cannot subscribe to \"a b\""),
-        (greedy, "are free"),
+        (greedy, "are left of the host's"),
     ] {
         let error = probe
             .host

@@ -171,7 +171,7 @@ const EVERY_KEY: &str = r#"
         serializer = "msgpack"
         env = { RUST_LOG = "info" }
         dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = "logs", guest = "/logs" }]
-        instances = { max = 2, reuse = 1 }
+        instances = { max = 2, min = 1, reuse = 1 }
         limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048, log_lines = 5, log_bytes = 4096, subscriptions = 3, subscription_changes = 2, descriptors = 7, file_calls = 2, disk = "2MiB", resources = 30 }
         canary = { component = "v2.wasm", share = 0.2, max_failure = 0, window = 1000 }
         [buckets.places]
@@ -215,6 +215,7 @@ fn guest_of_every_key(dir: &Path) -> GuestSettings {
     ];
     expected.instances = Instances {
         max: 2.try_into().unwrap(),
+        min: 1,
         reuse: 1.try_into().unwrap(),
     };
     expected.limits = Limits {
@@ -350,11 +351,14 @@ fn what_is_wrong_with_a_canary_is_said_where_it_is() {
         );
     }
     let many = format!(
-        "{}[guests.g.instances]\nmax = 600\n",
+        "{}[guests.g.instances]\nmax = 600\nmin = 600\n",
         guest("component = 'c'")
     );
     let problems = Written::toml(&many).problems();
-    assert!(problems.contains("ask for 1200 instances"), "{problems}");
+    assert!(
+        problems.contains("1200 instances are to be set aside"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -715,12 +719,20 @@ fn where_to_listen_is_an_address_and_a_port() {
 #[test]
 fn more_instances_than_a_host_has_are_refused_where_they_are_asked_for() {
     let guest = |name: &str| {
-        format!("[guests.{name}]\ncomponent = 'a.wasm'\ninstances = {{ max = 600 }}\n")
+        format!("[guests.{name}]\ncomponent = 'a.wasm'\ninstances = {{ max = 600, min = 600 }}\n")
     };
     let problems = Written::toml(&format!("{}{}", guest("a"), guest("b"))).problems();
-    let expected = "wharf.toml:4:9: the guests up to this one ask for 1200 instances, and a host has 1000: lower \
-                    `instances.max` of some";
+    let expected = "wharf.toml:4:9: 1200 instances are to be set aside for the guests up to this one, and the host has 1000: \
+                    lower `instances.min` of some, or raise `[host] instances`";
     assert_eq!(problems, expected);
+    let enough = format!("[host]\ninstances = 1200\n{}{}", guest("a"), guest("b"));
+    let (_, config) = Written::toml(&enough).load();
+    assert_eq!(config.unwrap().host.instances.get(), 1200);
+    let beyond = Written::toml(&guest("a").replace("min = 600", "min = 601")).problems();
+    assert!(
+        beyond.contains("601 instances are more than its `max` of 600"),
+        "{beyond}"
+    );
 }
 
 #[test]

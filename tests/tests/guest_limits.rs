@@ -19,6 +19,7 @@ fn instances(max: u32, reuse: u32) -> Instances {
     let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
     Instances {
         max: at_least_one(max),
+        min: 0,
         reuse: at_least_one(reuse),
     }
 }

@@ -278,6 +278,7 @@ async fn more_instances_than_there_can_be_are_refused() -> Result<()> {
     let mut config = config(&server);
     let mut settings = probe()?;
     settings.instances.max = 1001.try_into()?;
+    settings.instances.min = 1001;
     config.guests.insert("greedy".to_owned(), settings);
     let error = Host::builder(config)
         .start()
@@ -285,7 +286,13 @@ async fn more_instances_than_there_can_be_are_refused() -> Result<()> {
         .err()
         .context("it started")?;
     ensure!(
-        matches!(error, StartError::TooManyInstances { asked: 1001 }),
+        matches!(
+            error,
+            StartError::TooManyInstances {
+                asked: 1001,
+                instances: 1000
+            }
+        ),
         "{error:?}"
     );
     Ok(())

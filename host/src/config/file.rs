@@ -1,6 +1,7 @@
 //! `wharf.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -109,6 +110,11 @@ fn sections(root: &Table<'_>) -> RawFile {
             data: table.get("data").and_then(Value::path),
             cache: table.get("cache").and_then(Value::path),
             name: table.get("name").and_then(|v| v.parsed(parse::host_name)),
+            instances: table
+                .get("instances")
+                .and_then(|v| v.number::<u32>(1, i64::from(MAX_INSTANCES)))
+                .and_then(NonZeroU32::new)
+                .unwrap_or(HostSettings::default().instances),
             replies: match table.get("replies") {
                 Some(list) => replies(list),
                 None => HostSettings::default().replies,
@@ -150,7 +156,7 @@ fn sections(root: &Table<'_>) -> RawFile {
     written
 }
 
-/// Reads the guests, which together must not ask for more instances than there are.
+/// Reads the guests, for which together no more instances may be set aside than there are.
 fn guests(root: &Table<'_>, written: &mut RawFile) {
     let mut instances = 0;
     for (name_at, value) in root
@@ -167,11 +173,12 @@ fn guests(root: &Table<'_>, written: &mut RawFile) {
             dirs,
         }) = guest_section::guest(name_at, value)
         {
-            instances += settings.max_instances_of_all_versions();
-            if instances > u64::from(MAX_INSTANCES) {
+            instances += settings.min_instances_of_all_versions();
+            let all = written.host.instances;
+            if instances > u64::from(all.get()) {
                 name_at.refuse(format!(
-                    "the guests up to this one ask for {instances} instances, and a host has {MAX_INSTANCES}: lower \
-                     `instances.max` of some"
+                    "{instances} instances are to be set aside for the guests up to this one, and the host has {all}: lower \
+                     `instances.min` of some, or raise `[host] instances`"
                 ));
             }
             written.locations.components.insert(name.clone(), component);

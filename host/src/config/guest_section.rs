@@ -270,9 +270,17 @@ fn instances(value: Value<'_>) -> Option<Instances> {
             .and_then(std::num::NonZeroU32::new)
     };
     let max = table.get("max").and_then(number).unwrap_or(default.max);
+    let min = table.get("min").and_then(|value| {
+        let min = value.number::<u32>(0, i64::from(u32::MAX))?;
+        if min > max.get() {
+            value.refuse::<()>(format!("{min} instances are more than its `max` of {max}"));
+        }
+        Some(min)
+    });
+    let min = min.unwrap_or(default.min);
     let reuse = table.get("reuse").and_then(number).unwrap_or(default.reuse);
     table.end();
-    Some(Instances { max, reuse })
+    Some(Instances { max, min, reuse })
 }
 
 fn limits(value: Value<'_>) -> Option<Limits> {

@@ -81,10 +81,19 @@ impl GuestSettings {
         }
     }
 
+    /// The instances that are set aside for all its versions together.
+    pub(crate) fn min_instances_of_all_versions(&self) -> u64 {
+        u64::from(self.instances.min) * self.versions()
+    }
+
     /// The most instances of all its versions together.
     pub(crate) fn max_instances_of_all_versions(&self) -> u64 {
-        let versions = 1 + u64::from(self.canary.is_some());
-        u64::from(self.instances.max.get()) * versions
+        u64::from(self.instances.max.get()) * self.versions()
+    }
+
+    /// The versions that it has: the one in service, and the canary.
+    fn versions(&self) -> u64 {
+        1 + u64::from(self.canary.is_some())
     }
 
     /// The components that the settings name: the guest's, and its canary's.
@@ -222,15 +231,17 @@ pub enum DirectoryAccess {
     ReadWrite,
 }
 
-/// Instances that may live at once, of all guests together. Each has its memories, tables and stack set aside, so that no
-/// guest can use up what another was promised: the sum of the guests' [`Instances::max`] may not exceed it.
-pub const MAX_INSTANCES: u32 = 1000;
+/// The most that [`HostSettings::instances`](super::HostSettings::instances) may be: each takes 4 GiB of address space.
+pub const MAX_INSTANCES: u32 = 20_000;
 
 /// Bounds of a guest's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instances {
     /// The most messages that are handled at once, each by an instance of its own.
     pub max: NonZeroU32,
+    /// The instances of the host that are set aside for the guest, used or not. 0 by default: it gets what is free, and the
+    /// next that becomes free if it has none.
+    pub min: u32,
     /// The messages that one instance handles before it is replaced. 1 is a fresh instance for every message.
     pub reuse: NonZeroU32,
 }
@@ -241,6 +252,7 @@ impl Default for Instances {
         const THOUSAND: NonZeroU32 = NonZeroU32::new(1000).expect("1000 is not 0");
         Self {
             max: EIGHT,
+            min: 0,
             reuse: THOUSAND,
         }
     }

@@ -1,6 +1,7 @@
 //! Settings of the host itself, and of what operators see of it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Settings of the host itself.
@@ -14,6 +15,10 @@ pub struct HostSettings {
     /// The host's name among others: one token of a subject, and nobody else's. `None` is the machine's name and a few
     /// random letters.
     pub name: Option<String>,
+    /// The instances of all guests that may live at once; 1,000 by default. An instance with several memories or many tables
+    /// counts for more than one. Where a machine has no room for so many, it is half of them, or a quarter …, and the log
+    /// says so.
+    pub instances: NonZeroU32,
     /// Subjects, with wildcards, that answers may go to, whoever asks for them there: the host publishes them with its own
     /// rights, which a sender may not have. `_INBOX.>` by default, where clients wait for replies. An answer to another
     /// subject takes a grant of the guest to publish there. None ever goes to `$…` or `wharf.admin.…`.
@@ -26,6 +31,7 @@ impl Default for HostSettings {
             data: None,
             cache: None,
             name: None,
+            instances: const { NonZeroU32::new(1000).expect("1000 is not 0") },
             replies: vec!["_INBOX.>".to_owned()],
         }
     }

@@ -39,6 +39,11 @@ impl CompiledComponent {
         self.0.digest
     }
 
+    /// The instances of the host that one of its instances counts for: more than one with many memories or tables.
+    pub(crate) fn slots(&self) -> u32 {
+        self.0.slots
+    }
+
     pub(super) fn parts(&self) -> &Component {
         &self.0
     }

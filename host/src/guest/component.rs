@@ -4,7 +4,7 @@ use std::path::Path;
 
 use wasmtime::component::{self, InstancePre};
 
-use super::engine::Engine;
+use super::engine::{Engine, slots_of};
 use super::exports::{HandlerExport, LIFECYCLE, LifecycleExport};
 use super::state::InstanceState;
 use crate::component::{ComponentSource, Digest, FetchError, read_file};
@@ -90,7 +90,7 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
         component: file.clone(),
         source: source.into(),
     };
-    let engine = Engine::new(cache).map_err(failed)?;
+    let engine = Engine::new(cache, 1).map_err(failed)?;
     let bytes = read_file(path)?;
     Ok(look_into(
         &engine,
@@ -113,6 +113,8 @@ pub(super) struct Component {
     pub(super) digest: Digest,
     /// The compiled code with its imports linked, of which instances are made.
     pub(super) pre: InstancePre<InstanceState>,
+    /// The slots that one instance takes: more than one with many memories or tables.
+    pub(super) slots: u32,
     /// The place of the guest's `handle` among the exports.
     pub(super) handler: HandlerExport,
     /// The places of the guest's `start` and `stop` among the exports, as far as there are any.
@@ -136,6 +138,13 @@ impl Component {
         if !problems.is_empty() {
             return Err(no_guest(problems));
         }
+        let slots = slots_of(&component);
+        if slots > engine.slots.capacity() {
+            let capacity = engine.slots.capacity();
+            return Err(no_guest(vec![format!(
+                "an instance of it counts for {slots} instances, by its memories and tables, and the host has room for {capacity}"
+            )]));
+        }
         let pre = engine
             .link(&component)
             .map_err(|error| no_guest(vec![format!("{error:#}")]))?;
@@ -143,6 +152,7 @@ impl Component {
             .map_err(|problem| no_guest(vec![problem]))?;
         Ok(Self {
             digest,
+            slots,
             pre,
             handler,
             lifecycle: LifecycleExport::find(&component),

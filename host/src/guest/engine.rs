@@ -11,15 +11,19 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Cache, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::compile_cache::compile_cache;
+use super::instance_slots::InstanceSlots;
 use super::state::InstanceState;
 use super::wasm_features;
-use crate::config::MAX_INSTANCES;
 use crate::imports::{http, offered};
 
 /// Memories in one instance. Each takes address space (4 GiB), not memory.
 const MEMORIES_PER_INSTANCE: u32 = 4;
 /// Tables in one instance.
 const TABLES_PER_INSTANCE: u32 = 16;
+/// Memories that one slot stands for: an instance with more takes more slots. Nearly every component has one.
+const MEMORIES_PER_SLOT: u32 = 1;
+/// Tables that one slot stands for. Most components have two or three.
+const TABLES_PER_SLOT: u32 = 4;
 /// Core modules in one instance. Languages that link libraries at build time come as several: Python as some 20.
 const CORE_INSTANCES_PER_INSTANCE: u32 = 100;
 /// Entries in one table. Python uses some 10,000.
@@ -45,29 +49,30 @@ pub(crate) struct Engine {
     linker: Linker<InstanceState>,
     /// Tells the ticker that guests run.
     pub(super) activity: Activity,
+    /// The slots of all instances that may live at once.
+    pub(crate) slots: Arc<InstanceSlots>,
     /// The thread that interrupts guests. Ends when the engine is dropped.
     _ticker: Ticker,
 }
 
 impl Engine {
-    /// `cache` is where compiled components are kept, the user's cache directory if `None`.
-    pub(crate) fn new(cache: Option<&Path>) -> wasmtime::Result<Self> {
-        Self::with_cache(compile_cache(cache))
+    /// `cache` is where compiled components are kept, the user's cache directory if `None`. So many instances may live at
+    /// once, or half of them, or a quarter …, as this machine has room.
+    ///
+    /// # Errors
+    /// The machine has no room for a single one.
+    pub(crate) fn new(cache: Option<&Path>, instances: u32) -> wasmtime::Result<Self> {
+        Self::with_cache(compile_cache(cache), instances)
     }
 
     /// An engine that keeps no compiled components.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn without_cache() -> wasmtime::Result<Self> {
-        Self::with_cache(None)
+        Self::with_cache(None, 1)
     }
 
-    fn with_cache(cache: Option<Cache>) -> wasmtime::Result<Self> {
-        let engine = wasmtime::Engine::new(&config(cache.clone(), true)).or_else(|error| {
-            tracing::warn!(
-                "instances will be slower to make: cannot set memory aside for them: {error:#}"
-            );
-            wasmtime::Engine::new(&config(cache, false))
-        })?;
+    fn with_cache(cache: Option<Cache>, asked: u32) -> wasmtime::Result<Self> {
+        let (engine, instances) = fitting_engine(cache.as_ref(), asked)?;
         let mut linker = Linker::new(&engine);
         offered::link(
             &mut linker,
@@ -81,6 +86,7 @@ impl Engine {
             engine,
             linker,
             activity,
+            slots: InstanceSlots::new(instances),
             _ticker: ticker,
         })
     }
@@ -102,7 +108,39 @@ impl Engine {
     }
 }
 
-fn config(cache: Option<Cache>, pooling: bool) -> Config {
+/// An engine with room for so many instances, or for half of them, or a quarter …: a pool takes address space, and its
+/// mappings, which a machine may be short of (`vm.max_map_count`, `ulimit -v`).
+fn fitting_engine(cache: Option<&Cache>, asked: u32) -> wasmtime::Result<(wasmtime::Engine, u32)> {
+    let mut instances = asked;
+    loop {
+        match wasmtime::Engine::new(&config(cache.cloned(), instances)) {
+            Ok(engine) if instances < asked => {
+                tracing::warn!(
+                    "this machine has room for {instances} instances at once, not for the {asked} of `[host] instances`"
+                );
+                return Ok((engine, instances));
+            }
+            Ok(engine) => return Ok((engine, instances)),
+            Err(error) if instances <= 1 => return Err(error),
+            Err(_no_room) => instances /= 2,
+        }
+    }
+}
+
+/// The slots that an instance of a component takes.
+pub(super) fn slots_of(component: &Component) -> u32 {
+    match component.resources_required() {
+        Some(needed) => {
+            let memories = needed.num_memories.div_ceil(MEMORIES_PER_SLOT);
+            let tables = needed.num_tables.div_ceil(TABLES_PER_SLOT);
+            memories.max(tables).max(1)
+        }
+        // The component takes modules as imports, of which nobody knows what they need.
+        None => MEMORIES_PER_INSTANCE / MEMORIES_PER_SLOT,
+    }
+}
+
+fn config(cache: Option<Cache>, instances: u32) -> Config {
     let mut config = Config::new();
     // Engine-wide support for concurrent calls would double the price of every synchronous one.
     config
@@ -110,23 +148,21 @@ fn config(cache: Option<Cache>, pooling: bool) -> Config {
         .epoch_interruption(true)
         .cache(cache);
     wasm_features::switch_off(&mut config);
-    if pooling {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-    }
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES)
-        .total_memories(MAX_INSTANCES * MEMORIES_PER_INSTANCE)
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_memories(instances.saturating_mul(MEMORIES_PER_SLOT))
         .max_memories_per_component(MEMORIES_PER_INSTANCE)
-        .total_tables(MAX_INSTANCES * TABLES_PER_INSTANCE)
+        .total_tables(instances.saturating_mul(TABLES_PER_SLOT))
         .max_tables_per_component(TABLES_PER_INSTANCE)
         .max_tables_per_module(TABLES_PER_INSTANCE)
         .table_elements(TABLE_ELEMENTS)
-        .total_core_instances(MAX_INSTANCES * CORE_INSTANCES_PER_INSTANCE)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
         .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
@@ -318,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_component_of_each_interface_of_the_table_is_linked() -> wasmtime::Result<()> {
-        let engine = Engine::new(None)?;
+        let engine = Engine::new(None, 8)?;
         let mut rows: Vec<&str> = Vec::new();
         for (name, body) in IMPORTS {
             let row = offered::find(name).expect(name);

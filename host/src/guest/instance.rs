@@ -7,6 +7,7 @@ use wasmtime::{Store, UpdateDeadline, component};
 use super::component::Component;
 use super::engine::{Activity, Engine};
 use super::exports::{GuestFailure, InstanceHandler, LifecycleExport};
+use super::instance_slots::Slot;
 use super::state::{InstanceState, InstanceTemplate};
 use crate::message::{Event, Reply};
 use crate::trace::TraceHeaders;
@@ -26,6 +27,8 @@ pub(super) struct Instance {
     activity: Activity,
     /// The messages that it has been given.
     pub(super) uses: u32,
+    /// The right to be there. Given back when the store is gone: fields are dropped in their order.
+    _slot: Slot,
 }
 
 impl Instance {
@@ -33,6 +36,7 @@ impl Instance {
         engine: &Engine,
         component: &Component,
         template: &Arc<InstanceTemplate>,
+        slot: Slot,
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(&engine.engine, template.state());
         store.limiter(|state| &mut state.limiter);
@@ -52,6 +56,7 @@ impl Instance {
             handler,
             activity: engine.activity.clone(),
             uses: 0,
+            _slot: slot,
         })
     }
 

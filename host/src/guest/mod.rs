@@ -10,6 +10,7 @@
 //! | `state.rs`, `limiter.rs`, `log_stream.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
 //! | `exports/` | the interfaces that guests export |
 //! | `instance.rs`, `pool.rs` | an instance, and those of one guest |
+//! | `instance_slots.rs` | how many instances live at once, and who gets the next |
 //! | `trap.rs`, `sanitize.rs` | what guests say and why they were ended, fit for people |
 
 mod compile_cache;
@@ -18,6 +19,7 @@ mod component;
 mod engine;
 mod exports;
 mod instance;
+mod instance_slots;
 mod limiter;
 mod log_stream;
 mod pool;
@@ -40,13 +42,16 @@ pub(crate) use self::state::InstanceTemplate;
 
 use self::exports::LifecycleExport;
 use self::instance::Instance;
-use self::pool::InstancePool;
+use self::pool::{InstancePool, Place};
 use crate::config::Limits;
 use crate::guest_log::GuestLog;
 use crate::message::{Event, Failure, FailureKind, Outcome};
 use crate::metrics::GuestCounters;
 use crate::policy::Policy;
 use crate::trace::TraceHeaders;
+
+/// The longest wait for an instance while others have them all, in times of `limits.time`.
+const MAX_WAIT_TIMES: u32 = 3;
 
 /// One version of a guest, that can be given messages.
 pub(crate) struct Guest {
@@ -122,7 +127,7 @@ impl Guest {
     /// Makes a first instance and calls the guest's `start`, if it has one.
     pub(crate) async fn start(&self) -> Result<(), GuestStartError> {
         let starting = async {
-            let mut instance = self.instance().await?;
+            let mut instance = self.instance(self.pool.place().await).await?;
             match instance.start(self.lifecycle).await {
                 Ok(answer) => Ok((instance, answer)),
                 Err(error) => Err(self.trapped(&error, &mut instance)),
@@ -146,7 +151,7 @@ impl Guest {
             return Ok(());
         }
         let stopping = async {
-            let mut instance = self.instance().await?;
+            let mut instance = self.instance(self.pool.place().await).await?;
             let stopped = instance.stop(self.lifecycle).await;
             stopped.map_err(|error| self.trapped(&error, &mut instance))
         };
@@ -160,8 +165,12 @@ impl Guest {
     /// Gives the guest a message, within its limits. What the guest sends meanwhile goes into this trace.
     pub(crate) async fn handle(&self, event: Event, trace: Option<TraceHeaders>) -> Outcome {
         let time = self.limits().time;
+        let place = match self.place(time).await {
+            Ok(place) => place,
+            Err(failure) => return Outcome::Failed(failure),
+        };
         let handling = async {
-            let mut instance = self.instance().await?;
+            let mut instance = self.instance(place).await?;
             if instance.uses > 0 {
                 self.counters().instances_reused.add_one();
             }
@@ -193,8 +202,21 @@ impl Guest {
         }
     }
 
-    async fn instance(&self) -> Result<Instance, Failure> {
-        self.pool.take().await.map_err(|error| Failure {
+    /// An instance, or the right to make one. To wait for it is not the guest's fault, and no part of its time; but it ends.
+    async fn place(&self, time: Duration) -> Result<Place, Failure> {
+        if let Some(place) = self.pool.try_place() {
+            return Ok(place);
+        }
+        let most = time.saturating_mul(MAX_WAIT_TIMES);
+        tokio::time::timeout(most, self.pool.place()).await.map_err(|_elapsed| {
+            let most = humantime::format_duration(most);
+            let reason = format!("no instance was free within {most}: raise `[host] instances`, or lower `instances.max` of others");
+            Failure::new(FailureKind::NotStarted, reason)
+        })
+    }
+
+    async fn instance(&self, place: Place) -> Result<Box<Instance>, Failure> {
+        self.pool.instance(place).await.map_err(|error| Failure {
             kind: FailureKind::NotStarted,
             ..trap::explain(&error, &self.template, None)
         })

@@ -1,10 +1,16 @@
-//! The instances of one guest: made when none waits, given back for the next message.
+//! The instances of one version of a guest: made when none waits, kept for the next message, and given back when they are
+//! not used or others need their slots more.
 
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::sync::Notify;
 
 use super::compiled::CompiledComponent;
 use super::engine::Engine;
 use super::instance::Instance;
+use super::instance_slots::{IdleInstances, Slot, SlotOwner};
 use super::state::InstanceTemplate;
 use crate::lock::locked;
 
@@ -16,8 +22,36 @@ pub(super) struct InstancePool {
     component: CompiledComponent,
     /// The template of the state that each new instance gets.
     template: Arc<InstanceTemplate>,
-    /// Instances that wait for their next message. The one used last is used next, so that as few as possible stay.
-    idle: Mutex<Vec<Instance>>,
+    /// Instances that wait for their next message, which the host may take back.
+    idle: Arc<Idle>,
+}
+
+/// An instance for a message, or the right to make one.
+pub(super) enum Place {
+    /// An instance that has been used before.
+    Instance(Box<Instance>),
+    /// The slot of one that is to be made.
+    Slot(Slot),
+}
+
+/// The instances of one version that wait for their next message.
+struct Idle {
+    /// The instances, the one used last at the end. It is used next, so that as few as possible stay.
+    instances: Mutex<VecDeque<IdleInstance>>,
+    /// The version's part in the host's slots.
+    owner: Arc<SlotOwner>,
+    /// True once an instance has been given back, until the host looks for idle ones to take back.
+    used: AtomicBool,
+    /// Wakes one of those who wait for a slot: an instance is there.
+    returned: Notify,
+}
+
+/// An instance that waits for its next message.
+struct IdleInstance {
+    /// The instance.
+    instance: Box<Instance>,
+    /// The sweeps at which it has been idle.
+    sweeps: u32,
 }
 
 impl InstancePool {
@@ -27,32 +61,99 @@ impl InstancePool {
         component: CompiledComponent,
         template: Arc<InstanceTemplate>,
     ) -> Self {
+        let min = template.settings.instances.min;
+        let idle = Arc::new(Idle {
+            instances: Mutex::default(),
+            owner: engine.slots.enter(component.parts().slots, min),
+            used: AtomicBool::new(false),
+            returned: Notify::new(),
+        });
+        let watched: Weak<Idle> = Arc::downgrade(&idle);
+        engine.slots.watch(watched);
         Self {
             engine,
             component,
             template,
-            idle: Mutex::default(),
+            idle,
         }
     }
 
-    /// Takes an instance that waits, or makes one.
+    /// Takes an instance that waits, or a free slot. `None` if there is neither.
+    pub(super) fn try_place(&self) -> Option<Place> {
+        let waiting = locked(&self.idle.instances).pop_back();
+        waiting.map(|idle| Place::Instance(idle.instance))
+    }
+
+    /// Takes an instance that waits or a slot, and waits for whichever is there first.
+    pub(super) async fn place(&self) -> Place {
+        loop {
+            let returned = self.idle.returned.notified();
+            if let Some(place) = self.try_place() {
+                return place;
+            }
+            let mut waiting = match self.idle.owner.slot() {
+                Ok(slot) => return Place::Slot(slot),
+                Err(waiting) => waiting,
+            };
+            tokio::select! {
+                slot = waiting.slot() => return Place::Slot(slot),
+                () = returned => {}
+            }
+        }
+    }
+
+    /// The instance of a place.
     ///
     /// # Errors
     /// None can be made: a trap, too little memory, or a directory that cannot be opened.
-    pub(super) async fn take(&self) -> wasmtime::Result<Instance> {
-        let waiting = locked(&self.idle).pop();
-        if let Some(instance) = waiting {
-            return Ok(instance);
-        }
-        let made = Instance::new(&self.engine, self.component.parts(), &self.template).await?;
+    pub(super) async fn instance(&self, place: Place) -> wasmtime::Result<Box<Instance>> {
+        let slot = match place {
+            Place::Instance(instance) => return Ok(instance),
+            Place::Slot(slot) => slot,
+        };
+        let made = Instance::new(&self.engine, self.component.parts(), &self.template, slot);
+        let made = Box::new(made.await?);
         self.template.imports.counters.instances_made.add_one();
         Ok(made)
     }
 
-    /// Gives an instance back that can be used again. It is dropped after its last use.
-    pub(super) fn give_back(&self, instance: Instance) {
-        if instance.uses < self.template.settings.instances.reuse.get() {
-            locked(&self.idle).push(instance);
+    /// Gives an instance back that can be used again. It is dropped after its last use, and where a guest that has no
+    /// instance waits for its slot.
+    pub(super) fn give_back(&self, instance: Box<Instance>) {
+        let is_used_up = instance.uses >= self.template.settings.instances.reuse.get();
+        if is_used_up || self.idle.owner.should_give() {
+            return;
         }
+        let sweeps = 0;
+        locked(&self.idle.instances).push_back(IdleInstance { instance, sweeps });
+        self.idle.used.store(true, Ordering::Relaxed);
+        self.idle.returned.notify_one();
+    }
+}
+
+impl IdleInstances for Idle {
+    fn take_back(&self) {
+        if self.used.swap(false, Ordering::Relaxed) || !self.owner.may_give() {
+            return;
+        }
+        let oldest = locked(&self.instances).pop_front();
+        drop(oldest);
+    }
+
+    fn sweep(&self, sweeps: u32) {
+        let mut unused = Vec::new();
+        let mut instances = locked(&self.instances);
+        for idle in instances.iter_mut() {
+            idle.sweeps += 1;
+        }
+        while instances
+            .front()
+            .is_some_and(|oldest| oldest.sweeps >= sweeps)
+            && self.owner.may_spare(unused.len())
+        {
+            unused.extend(instances.pop_front());
+        }
+        drop(instances);
+        drop(unused);
     }
 }

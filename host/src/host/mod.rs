@@ -1,5 +1,6 @@
 //! The host: it puts the modules together, and takes them apart in the right order.
 
+mod memory;
 mod readiness;
 mod running;
 mod start_error;
@@ -15,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::component::ComponentChanges;
-use crate::config::{Config, GuestSettings, MAX_INSTANCES, Servers};
+use crate::config::{Config, GuestSettings, Servers};
 use crate::connection::ConnectionCounters;
 use crate::connector::Connector;
 use crate::metrics::GuestStats;
@@ -123,7 +124,7 @@ impl Host {
     /// version. Where a new subscription covers subjects that an old one covers too, both deliver for a moment. A canary of the
     /// old version ends with it; the one that the settings name begins.
     ///
-    /// Returns how the old version ended. While both are there, both need their `instances.max`.
+    /// Returns how the old version ended. While both are there, both need their `instances.min`.
     ///
     /// # Errors
     ///
@@ -337,10 +338,11 @@ impl HostBuilder {
             .config
             .guests
             .values()
-            .map(GuestSettings::max_instances_of_all_versions)
+            .map(GuestSettings::min_instances_of_all_versions)
             .sum();
-        if asked > u64::from(MAX_INSTANCES) {
-            return Err(StartError::TooManyInstances { asked });
+        let instances = self.config.host.instances.get();
+        if asked > u64::from(instances) {
+            return Err(StartError::TooManyInstances { asked, instances });
         }
         let stop = CancellationToken::new();
         // Whoever gives up waiting for the start stops it.

@@ -60,6 +60,7 @@ impl Observed for Readiness {
             .get()
             .map_or_else(HostStatus::default, |(connection, guests)| HostStatus {
                 guests: guests.status(),
+                instances: guests.instances(),
                 connection: Some((connection.state().borrow().clone(), connection.counters())),
             })
     }

@@ -136,6 +136,8 @@ struct Running {
     service: Option<Service>,
     /// The task that rolls failed canaries back. Where a start is given up, it ends with it.
     judge: AbortOnDropHandle<DrainReport>,
+    /// Gives instances back that nobody uses, until the host is gone.
+    _sweeper: AbortOnDropHandle<()>,
     /// The time that guests may take to finish their messages at a stop.
     drain_timeout: Duration,
     /// The sender of traces to their collector, if there is one.
@@ -153,7 +155,7 @@ impl Running {
         let guest_error = |(name, source)| StartError::Guest { name, source };
         let readiness = Arc::new(Readiness::default());
         let http = answer_http(config.http, &readiness)?;
-        let engine = engine(config.host.cache.clone()).await?;
+        let engine = engine(&config).await?;
         let files = CompiledFiles::compile(&engine, &config.guests)
             .await
             .map_err(guest_error)?;
@@ -180,6 +182,8 @@ impl Running {
             protected,
             tracer: exporter.as_ref().map(Exporter::tracer),
         };
+        let slots = Arc::clone(&context.engine.slots);
+        super::memory::log_bounds(&config.guests, slots.capacity());
         let guests = Arc::new(RunningGuests::new(context));
         readiness.watch(&connection, &guests);
         #[expect(
@@ -187,6 +191,11 @@ impl Running {
             reason = "`Running` owns it, and aborts it"
         )]
         let judging = Handle::current().spawn(Arc::clone(&guests).judge_canaries());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Running` owns it, and aborts it"
+        )]
+        let sweeping = Handle::current().spawn(async move { slots.sweep().await });
         let mut running = Self {
             http,
             server,
@@ -194,6 +203,7 @@ impl Running {
             guests: Arc::clone(&guests),
             service: None,
             judge: AbortOnDropHandle::new(judging),
+            _sweeper: AbortOnDropHandle::new(sweeping),
             drain_timeout: settings.drain_timeout,
             exporter,
         };
@@ -303,8 +313,10 @@ async fn connect(
     }
 }
 
-async fn engine(cache: Option<PathBuf>) -> Result<Arc<Engine>, StartError> {
-    match tokio::task::spawn_blocking(move || Engine::new(cache.as_deref())).await {
+async fn engine(config: &Config) -> Result<Arc<Engine>, StartError> {
+    let cache = config.host.cache.clone();
+    let instances = config.host.instances.get();
+    match tokio::task::spawn_blocking(move || Engine::new(cache.as_deref(), instances)).await {
         Ok(Ok(engine)) => Ok(Arc::new(engine)),
         Ok(Err(error)) => Err(StartError::Machine(error.into())),
         Err(panicked) => Err(StartError::Machine(panicked.into())),

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::MAX_INSTANCES;
 use crate::connection::ConnectError;
 use crate::nats_server::ServerError;
 use crate::rollout::{ChangeError, GuestError};
@@ -34,13 +33,16 @@ pub enum StartError {
         /// The reason.
         source: GuestError,
     },
-    /// The guests together ask for more instances than there can be.
+    /// More instances are to be set aside for the guests than the host has.
     #[error(
-        "the guests together ask for {asked} instances, and a host has {MAX_INSTANCES}: lower `instances.max` of some"
+        "{asked} instances are to be set aside for the guests, and the host has {instances}: lower `instances.min` of some, \
+         or raise `[host] instances`"
     )]
     TooManyInstances {
-        /// The sum of their `instances.max`.
+        /// The sum of their `instances.min`.
         asked: u64,
+        /// The host's instances.
+        instances: u32,
     },
     /// Traces cannot be sent as the settings say.
     #[error("cannot export traces")]

@@ -167,6 +167,7 @@ impl Collector for StatusCollector {
             to.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
         })?;
         if let Some((state, counters)) = &self.0.connection {
+            instances(&mut to, self.0.instances)?;
             connection(&mut to, state, counters)?;
         }
         self.guests(&mut to)
@@ -323,6 +324,17 @@ const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 10] = [
         all.bytes_out
     }),
 ];
+
+fn instances(to: &mut DescriptorEncoder<'_>, (used, most): (u32, u32)) -> fmt::Result {
+    let help = "Instances of all guests; one with many memories or tables counts for several";
+    family(to, "instances_used", help, MetricType::Gauge, |to| {
+        to.encode_gauge(&u64::from(used))
+    })?;
+    let help = "The most instances that may live at once";
+    family(to, "instances_max", help, MetricType::Gauge, |to| {
+        to.encode_gauge(&u64::from(most))
+    })
+}
 
 fn connection(
     to: &mut DescriptorEncoder<'_>,

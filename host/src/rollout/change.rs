@@ -187,7 +187,8 @@ impl RunningGuests {
             source: "it was not compiled for this change".into(),
         };
         let component = component.ok_or_else(|| failed(missing().into()))?.clone();
-        let instances = self.reserve(&context.name, settings.instances.max.get())?;
+        let set_aside = settings.instances.min.saturating_mul(component.slots());
+        let instances = self.reserve(&context.name, set_aside)?;
         let host = self.context();
         let started =
             Candidate::start(host, &context, number, settings, component, dirs, instances);

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::version::VersionEnd;
 use crate::component::ComponentSource;
-use crate::config::MAX_INSTANCES;
 use crate::error::Error;
 use crate::guest::{GuestStartError, LoadError};
 use crate::imports::GrantError;
@@ -135,16 +134,18 @@ pub enum ChangeError {
         /// The name.
         name: String,
     },
-    /// The guest asks for more instances than are free. While one version replaces another, both need theirs.
+    /// More instances are to be set aside for the guest than are not set aside for others. While one version replaces
+    /// another, both need theirs.
     #[error(
-        "guest {name:?} asks for {asked} instances, and {free} of the host's {MAX_INSTANCES} are free: lower `instances.max`"
+        "{asked} instances are to be set aside for guest {name:?}, and {free} are left of the host's: lower \
+         `instances.min`, or raise `[host] instances`"
     )]
     TooManyInstances {
         /// The guest's name.
         name: String,
-        /// The guest's `instances.max`.
+        /// The guest's `instances.min`, times the instances that one of its component counts for.
         asked: u32,
-        /// The instances that are free.
+        /// The instances that are set aside for nobody.
         free: usize,
     },
     /// The guest did not come into service.

@@ -14,7 +14,7 @@ use super::guest_context::{GuestContext, HostContext};
 use super::report::{ChangeError, DrainReport};
 use super::version::Retiring;
 use crate::component::{Digest, RunningObject};
-use crate::config::{GuestSettings, MAX_INSTANCES};
+use crate::config::GuestSettings;
 use crate::guest::CompiledComponent;
 use crate::metrics::GuestStats;
 use crate::status::GuestStatus;
@@ -36,7 +36,7 @@ pub(crate) struct RunningGuests {
     deployments: Mutex<BTreeMap<String, Deployment>>,
     /// The turn of whoever changes guests.
     turn: tokio::sync::Mutex<()>,
-    /// Instances that are no version's yet.
+    /// Instances of the host that are not set aside for a version.
     instances: Arc<Semaphore>,
     /// Cancelled when the host begins to stop: no change begins any more.
     stopping: CancellationToken,
@@ -47,14 +47,21 @@ pub(crate) struct RunningGuests {
 impl RunningGuests {
     /// No guest yet.
     pub(crate) fn new(context: HostContext) -> Self {
+        let instances = context.engine.slots.capacity() as usize;
         Self {
             context,
             deployments: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            instances: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
+            instances: Arc::new(Semaphore::new(instances)),
             stopping: CancellationToken::new(),
             canary_failure: Arc::default(),
         }
+    }
+
+    /// The instances of the host that live, and the most that may.
+    pub(crate) fn instances(&self) -> (u32, u32) {
+        let slots = &self.context.engine.slots;
+        (slots.used(), slots.capacity())
     }
 
     pub(super) fn context(&self) -> &HostContext {
@@ -162,10 +169,11 @@ impl RunningGuests {
             .unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// Reserves the instances that a version may have. Two versions of a guest need theirs while one replaces the other.
+    /// Reserves the instances that are set aside for a version. Two versions of a guest need theirs while one replaces the
+    /// other.
     ///
     /// # Errors
-    /// `TooManyInstances` if fewer are free.
+    /// `TooManyInstances` if fewer can be set aside.
     pub(super) fn reserve(
         &self,
         name: &str,

@@ -27,7 +27,7 @@ pub(super) struct Candidate {
     settings: GuestSettings,
     /// The component that the version runs, kept so that a change need not compile it again.
     component: CompiledComponent,
-    /// The version's part of the instances that all guests share. Given back last.
+    /// The instances that are set aside for the version. Given back last.
     instances: OwnedSemaphorePermit,
 }
 
