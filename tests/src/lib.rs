@@ -27,6 +27,7 @@
 //! | `connection/pubsub.rs`         | publish, subscribe and request do what they promise to Rust callers |
 //! | `connection/recovery.rs`       | the connection outlives servers that go away and come back, and ends when it should |
 //! | `connection/tls.rs`            | both sides of TLS prove who they are |
+//! | `connection_filtered/main.rs`  | the tests of `connection/` with each connection through the filter |
 //! | `drain.rs`                     | what has arrived is handled before a host stops, what was published arrives, and the rest is reported |
 //! | `guest_connection.rs`          | guests outlive breaks of the connection, and hosts share the work |
 //! | `guest_errors.rs`              | a guest is told what the server refuses or lacks, and lives on |
@@ -68,7 +69,7 @@ pub mod wharf;
 
 pub use built::{component, program, target, workspace};
 pub use jwt::{JwtUser, Operator};
-pub use server::{TestServer, nats_server};
+pub use server::{TestServer, filter, nats_server};
 pub use tls::{Authority, Identity};
 pub use wait::{PATIENCE, round_trip, soon, until};
 pub use wharf::{Ended, Wharf};

@@ -96,7 +96,7 @@ mod tests {
     fn it_comes_on_by_a_message_and_goes_off_with_the_first_loss_after_an_hour_of_quiet() {
         let switch = FilterSwitch::new(FilterMode::Auto);
         let begun = Instant::now();
-        let after = |minutes| begun + Duration::from_secs(minutes * 60);
+        let after = |minutes: u64| begun + Duration::from_secs(minutes * 60);
         assert!(!switch.note_loss_at(begun, false) && !switch.is_on());
         assert!(switch.note_loss_at(begun, true) && switch.is_on());
         assert!(!switch.note_loss_at(after(59), false) && switch.is_on());
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn always_and_never_stay() {
         let (always, never) = (FilterMode::Always, FilterMode::Never);
-        let hours = |hours| Instant::now() + Duration::from_secs(hours * 3600);
+        let hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
         for mode in [always, never] {
             let switch = FilterSwitch::new(mode);
             for (later, by_message) in [(0, true), (0, false), (2, false)] {
