@@ -36,6 +36,7 @@
 //! | `lock` | Locks that outlive a panic |
 //! | `random` | Numbers that nobody can guess |
 //! | `task` | Tasks and their ends |
+//! | `fuzzing` | What fuzzers call; there for them alone |
 
 // Whoever embeds the library owns stdout and stderr.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -48,6 +49,9 @@ mod connection;
 mod connector;
 mod dispatch;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod guest_log;
 mod headers;

@@ -20,6 +20,7 @@
 //! | `connection/another_client.rs` | a client that panics is followed by another, which goes on for it |
 //! | `connection/auth.rs`           | every way to authenticate works, and its refusal is told |
 //! | `connection/drain.rs`          | a connection stops without losing a message |
+//! | `connection/filter.rs`        | what the client cannot read costs one interruption, or none where the filter is always on |
 //! | `connection/jetstream.rs`      | a stream's acknowledgement is waited for, and its refusal told |
 //! | `connection/main.rs`           | (no tests: the connection, through the connector for Rust callers) |
 //! | `connection/malformed.rs`      | whoever sends what no client can read interrupts the connection, and no more |

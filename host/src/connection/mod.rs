@@ -38,7 +38,7 @@ mod open_subscriptions;
 mod options;
 mod publish_ack;
 mod reconnect;
-pub(crate) mod relay;
+mod relay;
 mod server_choice;
 mod shared;
 mod subscription;
@@ -64,6 +64,8 @@ use client::{Clients, CurrentClient};
 pub use connect_error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use relay::filter::fuzz::filter as fuzz_filter;
 pub use relay::malformed::{MalformedCause, MalformedCounts};
 use shared::ConnectionShared;
 pub use shared::{ConnectionCounters, ConnectionState};

@@ -7,7 +7,7 @@ use wharf::{ConnectError, Connector};
 use wharf_tests::{Authority, TestServer};
 
 /// A server that wants certificates of this authority.
-async fn server(authority: &Authority) -> Result<TestServer> {
+pub(crate) async fn server(authority: &Authority) -> Result<TestServer> {
     let directory = TempDir::new()?;
     authority.write(directory.path(), "ca")?;
     authority.identity(directory.path(), "server")?;
@@ -17,7 +17,7 @@ async fn server(authority: &Authority) -> Result<TestServer> {
 }
 
 /// Settings for it, with a certificate that this authority signed.
-fn settings(server: &TestServer, authority: &Authority) -> Result<ConnectionSettings> {
+pub(crate) fn settings(server: &TestServer, authority: &Authority) -> Result<ConnectionSettings> {
     let client = authority.identity(server.directory(), "client")?;
     let ca = server.directory().join("ca.pem");
     let tls = TlsSettings {

@@ -456,5 +456,10 @@ impl LongLine {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+
+#[cfg(test)]
+mod client_tests;
 #[cfg(test)]
 mod tests;

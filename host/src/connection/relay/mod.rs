@@ -17,7 +17,7 @@
 mod arguments;
 pub(super) mod block;
 mod dial;
-pub(super) mod filter;
+pub(crate) mod filter;
 mod info;
 pub(super) mod kept_headers;
 pub(crate) mod malformed;
