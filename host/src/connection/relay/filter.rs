@@ -7,6 +7,7 @@ use super::arguments::{self, Arguments, Undeliverable};
 use super::block;
 use super::info;
 use super::kept_headers::KeptHeaders;
+use super::long_line::{LongLine, line_end};
 use super::malformed::{Malformed, MalformedCause};
 
 /// The most bytes of a line. The server's own limit for clients, `max_control_line`, is 4 KiB by default.
@@ -14,12 +15,6 @@ pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// The most bytes of a message's headers that are held, and delivered.
 pub(in crate::connection) const MAX_HEADER_BLOCK_BYTES: usize = 64 * 1024;
-
-/// The bytes at the end of a long line that are held, in which there is its last number.
-const MAX_TAIL_BYTES: usize = 64;
-
-/// The bytes at the beginning of a long line that are held, for the log.
-const MAX_BEGINNING_BYTES: usize = 256;
 
 /// The server's stream cannot be followed any further, as a message's length cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,15 +52,6 @@ enum Place {
     Pass(usize),
     /// Within so many bytes that are skipped.
     Skip(usize),
-}
-
-/// A line that is too long, as far as it is held.
-#[derive(Debug)]
-struct LongLine {
-    /// The beginning.
-    beginning: Vec<u8>,
-    /// The last bytes.
-    tail: Vec<u8>,
 }
 
 impl Filter {
@@ -137,11 +123,11 @@ impl Filter {
         }
         let mut held = std::mem::take(&mut self.line);
         held.extend_from_slice(line);
-        held.truncate(held.len() - b"\r\n".len());
-        if held.len() > MAX_LINE_BYTES {
-            self.place = LongLine::new(&held).end(report)?;
+        if held.len() > MAX_LINE_BYTES + b"\r\n".len() {
+            self.place = end_long_line(&LongLine::new(&held), report)?;
             return Ok(rest);
         }
+        held.truncate(held.len() - b"\r\n".len());
         let done = self.operation(&held, out, report);
         if self.line.is_empty() {
             // Its room is used again.
@@ -166,12 +152,11 @@ impl Filter {
         input: &'a [u8],
         report: Report<'_>,
     ) -> Result<&'a [u8], Unfollowable> {
-        let end = line_end(&line.tail, input);
+        let end = line_end(line.tail(), input);
         let (part, rest) = input.split_at(end.unwrap_or(input.len()));
         line.push(part);
         if end.is_some() {
-            line.tail.truncate(line.tail.len() - b"\r\n".len());
-            self.place = line.end(report)?;
+            self.place = end_long_line(&line, report)?;
         } else {
             self.place = Place::LongLine(line);
         }
@@ -383,6 +368,19 @@ fn skip(undeliverable: &Undeliverable<'_>, report: Report<'_>) -> Result<Place, 
     Ok(Place::Skip(bytes + b"\r\n".len()))
 }
 
+/// Reports a line that was too long. Returns the place behind it.
+fn end_long_line(line: &LongLine, report: Report<'_>) -> Result<Place, Unfollowable> {
+    report(Malformed {
+        cause: MalformedCause::LineLength,
+        subject: line.subject(),
+    });
+    if !line.is_message() {
+        return Ok(Place::Line);
+    }
+    let bytes = arguments::length(line.last_part()).ok_or(Unfollowable)?;
+    Ok(Place::Skip(bytes + b"\r\n".len()))
+}
+
 const fn no_operation(line: &[u8]) -> Malformed<'_> {
     Malformed {
         cause: MalformedCause::Operation,
@@ -400,60 +398,6 @@ const fn lost_reply<'a>(arguments: &Arguments<'a>) -> Malformed<'a> {
 /// The first bytes, up to so many, and the rest.
 fn split(input: &[u8], bytes: usize) -> (&[u8], &[u8]) {
     input.split_at(bytes.min(input.len()))
-}
-
-/// The number of bytes of the input up to the end of the line that these held bytes begin.
-fn line_end(held: &[u8], input: &[u8]) -> Option<usize> {
-    if held.ends_with(b"\r") && input.starts_with(b"\n") {
-        return Some(1);
-    }
-    let mut from = 0;
-    while let Some(found) = input[from..].iter().position(|byte| *byte == b'\n') {
-        let end = from + found + 1;
-        if input[..end].ends_with(b"\r\n") {
-            return Some(end);
-        }
-        from = end;
-    }
-    None
-}
-
-impl LongLine {
-    /// A line that begins with these bytes.
-    fn new(line: &[u8]) -> Self {
-        let mut long = Self {
-            beginning: split(line, MAX_BEGINNING_BYTES).0.to_vec(),
-            tail: Vec::new(),
-        };
-        long.push(line);
-        long
-    }
-
-    /// Reads on.
-    fn push(&mut self, part: &[u8]) {
-        let last = &part[part.len().saturating_sub(MAX_TAIL_BYTES)..];
-        self.tail.extend_from_slice(last);
-        let excess = self.tail.len().saturating_sub(MAX_TAIL_BYTES);
-        self.tail.drain(..excess);
-    }
-
-    /// Reports the line, which is complete. Returns the place behind it.
-    fn end(&self, report: Report<'_>) -> Result<Place, Unfollowable> {
-        let rest = [&b"MSG "[..], b"HMSG "]
-            .iter()
-            .find_map(|verb| self.beginning.strip_prefix(*verb));
-        report(Malformed {
-            cause: MalformedCause::LineLength,
-            subject: rest.unwrap_or(&self.beginning),
-        });
-        if rest.is_none() {
-            return Ok(Place::Line);
-        }
-        let mut parts = self.tail.split(|byte| *byte == b' ');
-        let last = parts.rfind(|part| !part.is_empty()).unwrap_or_default();
-        let bytes = arguments::length(last).ok_or(Unfollowable)?;
-        Ok(Place::Skip(bytes + b"\r\n".len()))
-    }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

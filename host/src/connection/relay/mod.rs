@@ -11,7 +11,7 @@
 //! | `dial.rs` | the connection to a server, TLS included |
 //! | `session.rs` | one connection through the relay |
 //! | `filter.rs` | the filter: framing, and what is done with each operation |
-//! | `arguments.rs`, `block.rs`, `kept_headers.rs`, `info.rs` | the parts of an operation: the line of a message, its headers, those that are kept when there are too many, the server's `INFO` |
+//! | `arguments.rs`, `block.rs`, `kept_headers.rs`, `long_line.rs`, `info.rs` | the parts of an operation: the line of a message, its headers, those that are kept when there are too many, a line that is too long, the server's `INFO` |
 //! | `malformed.rs` | the causes, their counts, and a subject in the log |
 
 mod arguments;
@@ -20,6 +20,7 @@ mod dial;
 pub(crate) mod filter;
 mod info;
 pub(super) mod kept_headers;
+mod long_line;
 pub(crate) mod malformed;
 mod session;
 
@@ -190,3 +191,6 @@ impl Relay {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
