@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 /// The time that the test may take, beside its first rounds.
-const TIME: Duration = Duration::from_secs(3);
+const TIME: Duration = Duration::from_secs(2);
 
 /// The least number of rounds, each with a client of its own.
 const MIN_ROUNDS: u64 = 20;
@@ -256,7 +256,7 @@ async fn what_the_filter_does_not_let_through_would_end_the_connection() {
     use MalformedCause::{HeaderBytes, HeaderCount, Reply, Subject};
     let mut numbers = Numbers(0);
     let mut ended = 0;
-    while ended < 150 {
+    while ended < 80 {
         let operation = operation(&mut numbers);
         let (_, causes) = filtered(&operation, operation.len());
         // These are its own limits, and parts that the client takes for others.
