@@ -112,6 +112,7 @@ pub(super) async fn forwarded(guest: &str, forwarder: &mut JoinHandle<()>, deadl
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "the headers are good ones")]
     /// A message with this many headers, of different names or of one.
     fn message(names: usize, values: usize) -> async_nats::Message {
         let mut headers = HeaderMap::new();

@@ -131,11 +131,11 @@ fn push_length(length: usize, end: &[u8], to: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    /// Subject, reply subject, and the two lengths.
+    type Parts = (String, Option<String>, usize, usize);
+
     /// The parts of a line, or why there are none and how long the message is.
-    fn parts(
-        line: &[u8],
-        has_headers: bool,
-    ) -> Result<(String, Option<String>, usize, usize), (MalformedCause, Option<usize>)> {
+    fn parts(line: &[u8], has_headers: bool) -> Result<Parts, (MalformedCause, Option<usize>)> {
         match read(line, has_headers) {
             Ok(found) => Ok((
                 found.subject.to_owned(),

@@ -6,7 +6,8 @@ use crate::config::FilterMode;
 /// A relay that runs, and a server to be connected to.
 struct Scene {
     relay: Arc<Relay>,
-    running: tokio::task::JoinHandle<()>,
+    /// Runs the relay. Its drop ends that.
+    _running: JoinSet<()>,
     server: TcpListener,
     server_address: ServerAddr,
 }
@@ -19,11 +20,13 @@ impl Scene {
         let relay = Arc::new(relay.expect("a listener"));
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let server_address = server.local_addr().expect("its address").to_string();
+        let mut running = JoinSet::new();
+        running.spawn({
+            let relay = Arc::clone(&relay);
+            async move { relay.run().await }
+        });
         Self {
-            running: tokio::spawn({
-                let relay = Arc::clone(&relay);
-                async move { relay.run().await }
-            }),
+            _running: running,
             relay,
             server,
             server_address: server_address.parse().expect("an address"),
@@ -49,12 +52,6 @@ impl Scene {
         // Nothing, if it is closed at once.
         let _ = dial::read_line(&mut stream, &mut line).await;
         (stream, String::from_utf8(line).expect("text"))
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.running.abort();
     }
 }
 

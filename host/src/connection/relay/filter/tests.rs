@@ -1,10 +1,10 @@
 use super::*;
 
+/// What comes out, and the causes with their subjects.
+type Filtered = (Vec<u8>, Vec<(MalformedCause, Vec<u8>)>);
+
 /// What comes out if the input comes in parts of this length, and the causes with their subjects.
-fn filtered_in(
-    input: &[u8],
-    part: usize,
-) -> Result<(Vec<u8>, Vec<(MalformedCause, Vec<u8>)>), Unfollowable> {
+fn filtered_in(input: &[u8], part: usize) -> Result<Filtered, Unfollowable> {
     let (mut filter, mut out, mut found) = (Filter::default(), Vec::new(), Vec::new());
     let mut report = |malformed: Malformed<'_>| {
         found.push((malformed.cause, malformed.subject.to_vec()));
