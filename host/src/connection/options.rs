@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, Server, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, ServerAddr};
 
 use super::auth::Login;
 use super::client_signs::ClientSigns;
@@ -205,12 +205,10 @@ impl ConnectPlan {
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
         let earlier = self.reconnects.pool();
-        for Server { addr, .. } in known.into_iter().chain(earlier) {
+        let others = known.into_iter().chain(earlier).map(|server| server.addr);
+        for addr in others.filter(|addr| Some(addr) != relay.as_ref()) {
             let addr = self.reconnects.with_tls(addr);
-            let is_relay = relay.as_ref().is_some_and(|relay| {
-                *relay == addr || self.reconnects.with_tls(relay.clone()) == addr
-            });
-            if !pool.contains(&addr) && !is_relay {
+            if !pool.contains(&addr) {
                 pool.push(addr);
             }
         }

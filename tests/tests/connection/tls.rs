@@ -84,12 +84,17 @@ async fn a_client_without_a_certificate_or_of_another_authority_is_refused() -> 
 #[tokio::test]
 async fn a_server_without_tls_is_refused_when_tls_is_wanted() -> Result<()> {
     let server = TestServer::start("").await?;
-    let settings = ConnectionSettings {
+    let by_address = ConnectionSettings {
         servers: server.url().replace("nats://", "tls://").into(),
         ..server.settings()
     };
-    let text = refusal(settings).await;
-    assert!(text.contains("tls://127.0.0.1"), "{text}");
+    let ca = Authority::new()?.write(server.directory(), "ca")?;
+    let mut by_file = server.settings();
+    by_file.tls.ca = Some(ca);
+    for settings in [by_address, by_file] {
+        let text = refusal(settings).await;
+        assert!(text.contains("tls://127.0.0.1"), "{text}");
+    }
     Ok(())
 }
 

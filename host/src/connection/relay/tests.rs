@@ -60,7 +60,8 @@ const INFO: &str = "INFO {\"nonce\":\"n\",\"connect_urls\":[\"127.0.0.1:1\"]}\r\
 /// Reads to the end, which may be a reset.
 async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    let _ = stream.read_to_end(&mut said).await;
+    let reading = timeout(Duration::from_secs(20), stream.read_to_end(&mut said));
+    let _ = reading.await.expect("it is closed");
     String::from_utf8(said).expect("text")
 }
 
