@@ -20,6 +20,7 @@
 //! | `header_limits.rs` | the limits of headers, for messages that have not passed the filter |
 //! | `relay/` | a relay between client and server, with a filter for what the client cannot read |
 //! | `log_throttle.rs` | log lines that every message can cause, at most one a second |
+//! | `publish_subject.rs` | the check of a subject that is published on |
 //! | `publish_ack.rs` | a stream's acknowledgement of a publish |
 //! | `connect_error.rs` | errors of connecting |
 
@@ -37,6 +38,7 @@ mod log_throttle;
 mod open_subscriptions;
 mod options;
 mod publish_ack;
+mod publish_subject;
 mod reconnect;
 mod relay;
 mod server_choice;
@@ -58,12 +60,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::ConnectionSettings;
 use crate::error::Error;
-use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
+use crate::protocol::subject::{check_pattern, check_queue};
 
 use client::{Clients, CurrentClient};
 pub use connect_error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
+use publish_subject::check_publish_subject;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use relay::filter::fuzz::filter as fuzz_filter;
 pub use relay::malformed::{MalformedCause, MalformedCounts};
@@ -389,20 +392,4 @@ impl Connection {
 /// The error of a command that met the client at its end.
 fn broken() -> Error {
     Error::Unavailable("the connection to NATS broke at this moment".to_owned())
-}
-
-/// Checks that a subject can be published on. The usual subject is recognized by its bytes; the slower check, which words
-/// the problem, is for the others.
-///
-/// # Errors
-/// `Invalid` for a subject with wildcards, or one that is none.
-fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
-    let is_usual = subject.len() <= MAX_SUBJECT_BYTES
-        && subject.is_valid()
-        && !subject.bytes().any(|byte| matches!(byte, b'*' | b'>'));
-    if is_usual {
-        Ok(())
-    } else {
-        check_subject(subject).map_err(Error::Invalid)
-    }
 }

@@ -5,6 +5,7 @@
 
 use super::arguments::{self, Arguments, Undeliverable};
 use super::block;
+use super::deliver::{Report, deliver, lost_reply, push_message};
 use super::info;
 use super::kept_headers::KeptHeaders;
 use super::long_line::{LongLine, line_end};
@@ -20,9 +21,6 @@ pub(in crate::connection) const MAX_HEADER_BLOCK_BYTES: usize = 64 * 1024;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent a message whose length cannot be read")]
 pub(crate) struct Unfollowable;
-
-/// Gets each message that was mended or dropped.
-type Report<'a> = &'a mut dyn FnMut(Malformed<'_>);
 
 /// The filter of one connection, from the server's `INFO` to its end.
 #[derive(Debug, Default)]
@@ -303,43 +301,6 @@ fn reused(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer
 }
 
-/// Appends a message's line and headers, as they are or mended.
-fn deliver(
-    line: &[u8],
-    arguments: &Arguments<'_>,
-    block: &[u8],
-    out: &mut Vec<u8>,
-    report: Report<'_>,
-) {
-    let subject = arguments.subject.as_bytes();
-    let Err(cause) = block::check(block) else {
-        if arguments.lost_reply {
-            report(lost_reply(arguments));
-            push_message(arguments, block, out);
-        } else {
-            block::push_line(line, out);
-            out.extend_from_slice(block);
-        }
-        return;
-    };
-    report(Malformed { cause, subject });
-    let mut mended = Vec::new();
-    block::mend(block, &mut mended);
-    // It may have too many besides.
-    if block::check(&mended).is_err() {
-        let mut kept = KeptHeaders::default();
-        kept.push(block);
-        mended = kept.finish();
-    }
-    push_message(arguments, &mended, out);
-}
-
-/// Appends a message's line and headers, written anew.
-fn push_message(arguments: &Arguments<'_>, block: &[u8], out: &mut Vec<u8>) {
-    arguments::push_hmsg(arguments, block.len(), out);
-    out.extend_from_slice(block);
-}
-
 /// Appends an error that the server reports. The client reads from the sixth byte on, and wants text there.
 fn error(line: &[u8], out: &mut Vec<u8>, report: Report<'_>) {
     match line.get(b"-ERR ".len()..) {
@@ -385,13 +346,6 @@ const fn no_operation(line: &[u8]) -> Malformed<'_> {
     Malformed {
         cause: MalformedCause::Operation,
         subject: line,
-    }
-}
-
-const fn lost_reply<'a>(arguments: &Arguments<'a>) -> Malformed<'a> {
-    Malformed {
-        cause: MalformedCause::Reply,
-        subject: arguments.subject.as_bytes(),
     }
 }
 

@@ -11,11 +11,13 @@
 //! | `dial.rs` | the connection to a server, TLS included |
 //! | `session.rs` | one connection through the relay |
 //! | `filter.rs` | the filter: framing, and what is done with each operation |
+//! | `deliver.rs` | the line and the headers of a message, as they are or mended |
 //! | `arguments.rs`, `block.rs`, `kept_headers.rs`, `long_line.rs`, `info.rs` | the parts of an operation: the line of a message, its headers, those that are kept when there are too many, a line that is too long, the server's `INFO` |
 //! | `malformed.rs` | the causes, their counts, and a subject in the log |
 
 mod arguments;
 pub(super) mod block;
+mod deliver;
 mod dial;
 pub(crate) mod filter;
 mod info;
