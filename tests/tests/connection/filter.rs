@@ -69,6 +69,11 @@ impl Scene {
         self.raw
             .publish(NO_TEXT, "", SPACE_IN_NAME, b"dropped")
             .await?;
+        // White space to Unicode, and to the client where there are headers: it would take this for subscription 5.
+        let spaced = "in.\u{2003}5";
+        self.raw
+            .publish(spaced, "", b"NATS/1.0\r\n\r\n", b"dropped")
+            .await?;
         self.raw.send(b"PUB in.\xff 7\r\ndropped\r\n").await?;
         self.raw.flush().await
     }
@@ -116,8 +121,8 @@ async fn with_the_filter_always_on_no_malformed_message_costs_anything() -> Resu
             headers.escape_ascii()
         );
     }
-    assert_eq!(counters.malformed.of(MalformedCause::Subject), 6);
-    assert_eq!(counters.malformed.total(), 24);
+    assert_eq!(counters.malformed.of(MalformedCause::Subject), 9);
+    assert_eq!(counters.malformed.total(), 27);
     Ok(())
 }
 
@@ -142,7 +147,7 @@ async fn the_first_malformed_message_costs_one_interruption_and_all_others_nothi
         }
         let counters = scene.connector.counters();
         assert_eq!((counters.connects, counters.disconnects), (2, 1));
-        assert_eq!(counters.malformed.total(), 24);
+        assert_eq!(counters.malformed.total(), 27);
     }
     Ok(())
 }
