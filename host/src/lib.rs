@@ -85,6 +85,7 @@ pub use connector::{
 pub use error::Error;
 pub use guest::{GuestStartError, ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{Host, HostBuilder, StartError};
+pub use imports::GrantError;
 pub use imports::offered::{INTERFACES, Interface, InterfaceRole};
 pub use message::OutcomeKind;
 pub use metrics::GuestStats;
