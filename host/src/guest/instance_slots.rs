@@ -67,8 +67,8 @@ pub(super) struct SlotOwner {
     slots: Arc<InstanceSlots>,
     /// The slots that one instance of the version takes: more than one for a component with many memories or tables.
     weight: u32,
-    /// The slots that are set aside for the version, whether it uses them or not.
-    min: u32,
+    /// The slots that are set aside for the version, whether it uses them or not. Changed under the lock of the slots only.
+    min: AtomicU32,
     /// The slots that its instances have. Changed under the lock of the slots only.
     held: AtomicU32,
 }
@@ -141,7 +141,7 @@ impl InstanceSlots {
         let owner = SlotOwner {
             slots: Arc::clone(self),
             weight,
-            min,
+            min: AtomicU32::new(min),
             held: AtomicU32::new(0),
         };
         self.state().set_aside += min;
@@ -244,6 +244,14 @@ impl SlotOwner {
         Err(waiting)
     }
 
+    /// Ends the version's part: nothing is set aside for it any more.
+    pub(super) fn leave(&self) {
+        let mut state = self.slots.state();
+        state.set_aside -= self.unused_part();
+        self.min.store(0, Ordering::Relaxed);
+        self.slots.grant(state);
+    }
+
     /// Whether an idle instance may be taken back: beyond what is set aside.
     pub(super) fn may_give(&self) -> bool {
         self.may_spare(0)
@@ -254,7 +262,7 @@ impl SlotOwner {
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         self.held()
             > self
-                .min
+                .min()
                 .saturating_add(instances.saturating_mul(self.weight))
     }
 
@@ -263,13 +271,17 @@ impl SlotOwner {
         self.slots.is_starving() && self.may_give()
     }
 
+    fn min(&self) -> u32 {
+        self.min.load(Ordering::Relaxed)
+    }
+
     fn held(&self) -> u32 {
         self.held.load(Ordering::Relaxed)
     }
 
     /// The part of what is set aside that it does not use.
     fn unused_part(&self) -> u32 {
-        self.min.saturating_sub(self.held())
+        self.min().saturating_sub(self.held())
     }
 
     /// Whether it comes before others: it has no instance, or fewer than are set aside for it.
@@ -362,15 +374,6 @@ impl Drop for Slot {
         let mut state = slots.state();
         state.give_back(&self.owner);
         slots.grant(state);
-    }
-}
-
-impl Drop for SlotOwner {
-    fn drop(&mut self) {
-        // Each slot holds its owner: all are back.
-        let mut state = self.slots.state();
-        state.set_aside -= self.min;
-        self.slots.grant(state);
     }
 }
 

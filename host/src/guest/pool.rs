@@ -157,3 +157,9 @@ impl IdleInstances for Idle {
         drop(unused);
     }
 }
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.owner.leave();
+    }
+}

@@ -97,7 +97,7 @@ fn what_is_set_aside_is_there_whoever_takes_the_rest() {
     assert_eq!(slots.used(), 4);
     drop(of_promised);
     assert!(granted(&mut third).is_none(), "they stay set aside");
-    drop(promised);
+    promised.leave();
     assert!(granted(&mut third).is_some(), "the version has ended");
     drop(of_greedy);
 }
@@ -131,5 +131,19 @@ fn who_gives_up_gets_nothing_and_holds_up_nobody() {
     let unseen = waiting(&one);
     drop(slot);
     drop(unseen);
+    assert_eq!(slots.used(), 0);
+}
+
+#[test]
+fn a_version_that_ends_while_it_waits_holds_up_nobody() {
+    let slots = InstanceSlots::new(1);
+    let one = slots.enter(1, 0);
+    let only = taken(&one);
+    let ended = slots.enter(1, 1);
+    drop(waiting(&ended));
+    ended.leave();
+    drop(ended);
+    drop(only);
+    drop(taken(&one));
     assert_eq!(slots.used(), 0);
 }
