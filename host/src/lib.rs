@@ -48,6 +48,8 @@ mod connection;
 mod connector;
 mod dispatch;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod guest;
 mod guest_log;
 mod headers;

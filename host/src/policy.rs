@@ -244,6 +244,8 @@ impl Policy {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+pub(crate) use model::fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,13 @@ pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problem
     }
 }
 
-fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> RawFile {
+/// Reads such a text.
+pub(super) fn parse(
+    path: &Path,
+    text: &str,
+    environment: Environment<'_>,
+    problems: &Problems,
+) -> RawFile {
     read_text(path, text, environment, problems, |root| {
         let written = sections(&root);
         root.end();

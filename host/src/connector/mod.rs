@@ -21,6 +21,8 @@ use crate::lock::locked;
 pub use jetstream::StoreOptions;
 use keyvalue::Buckets;
 pub use keyvalue::{Bucket, Entry};
+#[cfg(test)]
+pub(crate) use keyvalue::{fuzz_key, fuzz_stored_headers};
 pub use pubsub::{RawSubscription, Received, Subscription};
 
 /// The time that a request waits for its reply, unless told otherwise.

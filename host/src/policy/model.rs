@@ -5,6 +5,7 @@ use proptest::sample::select;
 
 use super::{Action, Policy, ReplySubjects};
 use crate::config::{GuestSettings, SubjectGrant};
+use crate::fuzz::{kind_of, lines};
 
 /// Parts of subjects: plain ones, wildcards, none at all, and the beginnings of subjects that are nobody's to name.
 const TOKENS: [&str; 14] = [
@@ -91,6 +92,71 @@ fn is_granted(grants: &[SubjectGrant], prefix: &str, subject: &str) -> bool {
         false => prefix.to_owned() + &grant.subject,
     };
     !is_reserved(subject) && grants.iter().any(|grant| covers(&granted(grant), subject))
+}
+
+/// Asks about texts that nobody meant as subjects. Where trying every subject would take too long, only what has no
+/// wildcards is compared.
+pub(crate) fn fuzz(input: &[u8]) -> u64 {
+    const MAX_TOKENS: usize = 3;
+    let [
+        host_prefix,
+        own_prefix,
+        behind_prefix,
+        as_it_is,
+        reply,
+        subject,
+    ] = lines(input);
+    let mut settings = GuestSettings::new("a.wasm");
+    settings.prefix = (own_prefix != "-").then(|| own_prefix.clone());
+    settings.publish = vec![
+        SubjectGrant::new(&*behind_prefix),
+        SubjectGrant::new(&*as_it_is).without_prefix(),
+    ];
+    let prefix = settings.prefix.clone().unwrap_or(host_prefix.clone());
+    let replies = ReplySubjects::new(std::slice::from_ref(&reply));
+    let policy = Policy::new("g", &settings, &host_prefix, replies);
+    let (may_publish, may_answer) = (
+        policy.check(Action::Publish, &subject),
+        policy.check_reply(&subject),
+    );
+    for denied in [&may_publish, &may_answer]
+        .into_iter()
+        .filter_map(|it| it.as_ref().err())
+    {
+        let words = denied.to_string();
+        assert!(
+            words.len() < 2000 && !words.contains(char::is_control),
+            "{words:?}"
+        );
+    }
+    assert!(!is_reserved(&subject) || may_publish.is_err());
+    assert!(!takes_orders(&subject) || may_answer.is_err());
+    let granted = [prefix + &behind_prefix, as_it_is];
+    let tokens = |text: &str| text.split('.').count();
+    let is_pattern = |text: &str| !text.split('.').rev().skip(1).any(|token| token == ">");
+    let all = [&granted[0], &granted[1], &reply, &subject];
+    let is_literal = !subject.split('.').any(|token| matches!(token, "*" | ">"));
+    let is_small = all.iter().all(|text| tokens(text) <= MAX_TOKENS);
+    if all.iter().all(|text| is_pattern(text)) && (is_literal || is_small) {
+        let is_covered = |pattern: &str| match is_literal {
+            true => reaches(
+                &subject.split('.').collect::<Vec<_>>(),
+                &pattern.split('.').collect::<Vec<_>>(),
+            ),
+            false => covers(pattern, &subject),
+        };
+        let is_granted = granted.iter().any(|it| is_covered(it)) && !is_reserved(&subject);
+        assert_eq!(may_publish.is_ok(), is_granted);
+        let is_reply = is_covered(&reply) && !takes_orders(&subject);
+        assert_eq!(may_answer.is_ok(), is_reply || is_granted);
+    }
+    let wildcards = all.map(|text| (tokens(text).min(4), text.contains('*'), text.contains('>')));
+    kind_of(&(
+        may_publish.is_ok(),
+        may_answer.is_ok(),
+        is_reserved(&subject),
+        wildcards,
+    ))
 }
 
 /// A text that may be a subject or a pattern, or none. Mostly of few tokens, or hardly any would be granted.

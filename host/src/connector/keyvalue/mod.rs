@@ -36,6 +36,8 @@ use crate::error::Error;
 pub use bucket::Bucket;
 pub(crate) use buckets::Buckets;
 pub use stored::Entry;
+#[cfg(test)]
+pub(crate) use {key::fuzz as fuzz_key, stored_headers::fuzz as fuzz_stored_headers};
 
 impl Connector {
     /// Opens a bucket, by default the one that the settings name. Where there is none, it is made with the settings

@@ -4,6 +4,7 @@
 //! The server stores any bytes as headers. A line that cannot be read is left out, and the others count: a mark that
 //! there is no value stays one, whatever else its sender wrote.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -37,7 +38,8 @@ impl StoredHeaders {
     /// Reads a block of headers as the server has stored it: a line with the protocol's version, then the fields. Empty
     /// for a message without headers.
     pub(super) fn read(block: &[u8]) -> Self {
-        let mut lines = block.split(|byte| *byte == b'\n').map(without_return);
+        let lines = block.split(|byte| *byte == b'\n').map(without_return);
+        let mut lines = lines.peekable();
         let version = lines.next().unwrap_or_default();
         let mut headers = Self {
             is_value: true,
@@ -46,22 +48,29 @@ impl StoredHeaders {
             is_readable: block.is_empty() || version == b"NATS/1.0",
         };
         let mut seen = [false; 3];
-        for line in lines.filter(|line| !line.is_empty()) {
-            let Some((name, value)) = field(line) else {
-                headers.is_readable = false;
+        while let Some(line) = lines.next() {
+            if line.is_empty() {
+                continue;
+            }
+            // Without a colon it has no name, and cannot be read.
+            let (name, begin) = field(line).unwrap_or_default();
+            let mut value = Cow::Borrowed(trim_start(begin));
+            while let Some(more) = lines.next_if(|line| continues(line)) {
+                value.to_mut().extend_from_slice(more);
+            }
+            headers.is_readable &= is_sound(name, &value);
+            let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(&value))
+            else {
                 continue;
             };
-            headers.is_readable &= is_sound(name, value);
-            let Ok(value) = std::str::from_utf8(value) else {
-                continue;
-            };
+            let value = value.trim_end();
             // Of several values the first counts.
             let mut is_first = |number: usize| !std::mem::replace(&mut seen[number], true);
-            match std::str::from_utf8(name) {
-                Ok(KV_OPERATION) if is_first(0) => headers.is_value &= !is_deletion(value),
-                Ok(MARKER_REASON) => headers.is_value = false,
-                Ok(MESSAGE_TTL) if is_first(1) => headers.ttl = ttl::parse(value),
-                Ok(EXPIRES) if is_first(2) => headers.expires = value.parse().ok(),
+            match name {
+                KV_OPERATION if is_first(0) => headers.is_value &= !is_deletion(value),
+                MARKER_REASON => headers.is_value = false,
+                MESSAGE_TTL if is_first(1) => headers.ttl = ttl::parse(value),
+                EXPIRES if is_first(2) => headers.expires = value.parse().ok(),
                 _ => {}
             }
         }
@@ -87,10 +96,20 @@ fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// Whether a line continues the value of the line before.
+fn continues(line: &[u8]) -> bool {
+    line.first().is_some_and(u8::is_ascii_whitespace)
+}
+
+/// A value without the whitespace at its beginning.
+fn trim_start(value: &[u8]) -> &[u8] {
+    std::str::from_utf8(value).map_or(value, |text| text.trim_start().as_bytes())
+}
+
 /// The name and the value of a line.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    Some((&line[..colon], &line[colon + 1..]))
 }
 
 /// Whether the client reads such a field, and does not panic. Says no in cases of doubt.
@@ -102,8 +121,73 @@ fn is_sound(name: &[u8], value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) use tests::fuzz;
+
+#[cfg(test)]
 mod tests {
+    use async_nats::jetstream::message::StreamMessage;
+    use async_nats::jetstream::stream::RawMessage;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde_json::json;
+
     use super::*;
+    use crate::fuzz::kind_of;
+
+    /// Reads a block that nobody meant as headers, and compares what is found with what the client reads, if it can.
+    pub(crate) fn fuzz(block: &[u8]) -> u64 {
+        let headers = StoredHeaders::read(block);
+        if headers.is_readable {
+            let message = json!({
+                "subject": "a", "seq": 1, "time": "2026-01-01T00:00:00Z", "hdrs": BASE64_STANDARD.encode(block),
+            });
+            let message: RawMessage = serde_json::from_value(message).expect("a message");
+            if !block.is_empty() {
+                StreamMessage::try_from(message).expect("the client can read it");
+            }
+            let fields = as_the_client_reads(block);
+            let first = |name| fields.iter().find(|(it, _)| *it == name);
+            let first = |name| first(name).map(|(_, value)| value.as_str());
+            let is_deleted = first(KV_OPERATION).is_some_and(is_deletion);
+            assert_eq!(
+                headers.is_value,
+                !is_deleted && first(MARKER_REASON).is_none()
+            );
+            assert_eq!(headers.ttl, first(MESSAGE_TTL).and_then(ttl::parse));
+            let expires = first(EXPIRES).and_then(|expires| expires.parse().ok());
+            assert_eq!(headers.expires, expires);
+        }
+        let lines = block.iter().filter(|byte| **byte == b'\n').count().min(8);
+        kind_of(&(
+            headers.is_value,
+            headers.is_readable,
+            headers.ttl.is_some(),
+            headers.expires.is_some(),
+            lines,
+        ))
+    }
+
+    /// The fields of a block that can be read, taken apart as the client does with a message that arrives.
+    fn as_the_client_reads(block: &[u8]) -> Vec<(&str, String)> {
+        let mut lines = std::str::from_utf8(block)
+            .expect("text")
+            .lines()
+            .skip(1)
+            .peekable();
+        let mut fields = Vec::new();
+        while let Some(line) = lines.next() {
+            let Some((name, value)) = line.split_once(':') else {
+                assert!(line.is_empty(), "{line:?}");
+                continue;
+            };
+            let mut value = value.trim_start().to_owned();
+            while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+                value.push_str(more);
+            }
+            fields.push((name, value.trim_end().to_owned()));
+        }
+        fields
+    }
 
     fn read(fields: &[u8]) -> StoredHeaders {
         StoredHeaders::read(&[b"NATS/1.0\r\n", fields, b"\r\n\r\n"].concat())
