@@ -41,6 +41,7 @@ pub(crate) fn fuzz(input: &[u8]) -> u64 {
     let all: Vec<Problem> = problems.in_order();
     for problem in all.iter().chain(&of_variables) {
         let words = problem.to_string();
+        assert!(words.len() < 2200, "{words}");
         assert!(text.contains(SECRET) || !words.contains(SECRET), "{words}");
     }
     for line in text.lines() {
