@@ -9,7 +9,7 @@ use wharf::{Bucket, Error};
 use wharf_tests::raw::{LONE_CR, Raw};
 use wharf_tests::soon;
 
-use super::{bucket, jetstream};
+use super::{bucket, jetstream, with_history};
 
 async fn sorted(bucket: &Bucket, prefix: &str) -> Result<Vec<String>> {
     let mut keys = bucket.keys(Some(prefix)).await?;
@@ -130,6 +130,46 @@ async fn a_key_that_is_written_while_it_is_listed_is_listed() -> Result<()> {
         written = writing => written,
         listed = listing => listed,
     }
+}
+
+#[tokio::test]
+async fn what_is_not_the_last_revision_or_no_key_does_not_count() -> Result<()> {
+    let (server, connector, _) = bucket().await?;
+    let bucket = connector.create_bucket("b", with_history(3)).await?;
+    let mut raw = Raw::connect(&server).await?;
+    const KEYS: usize = 5_000;
+    for _ in 0..2 {
+        fill(&mut raw, &bucket, KEYS).await?;
+    }
+    for number in 1..100 {
+        bucket.delete(&format!("key-{number}")).await?;
+        bucket.set_raw("key-0", "again", None).await?;
+    }
+    raw.publish("$KV.b.no=key", "", b"NATS/1.0\r\n\r\n", b"x")
+        .await?;
+    raw.flush().await?;
+    // The server may be a little behind with what it was not asked to acknowledge.
+    bucket.set_raw("key-0", "last", None).await?;
+    assert_eq!(bucket.count().await?, KEYS as u64 - 99);
+    assert_eq!(bucket.keys(None).await?.len(), KEYS - 99);
+    let mut of_ten = bucket.keys(Some("key-10")).await?;
+    of_ten.retain(|key| key.len() == "key-10x".len());
+    assert_eq!(of_ten.len(), 10);
+
+    // A stream that listens on more than the bucket's own subjects.
+    let jetstream = jetstream(&connector);
+    let mut config = jetstream
+        .get_stream("KV_b")
+        .await?
+        .cached_info()
+        .config
+        .clone();
+    config.subjects.push("other.>".into());
+    jetstream.update_stream(config).await?;
+    jetstream.publish("other.a", "x".into()).await?.await?;
+    assert_eq!(bucket.count().await?, KEYS as u64 - 99);
+    assert_eq!(bucket.keys(None).await?.len(), KEYS - 99);
+    Ok(())
 }
 
 /// Stores a value under each of so many keys. The server drops what it cannot store soon enough, from 10,000 on.

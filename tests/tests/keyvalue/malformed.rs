@@ -5,7 +5,7 @@ use wharf::{Bucket, Connector};
 use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
 use wharf_tests::{TestServer, soon};
 
-use super::{bucket, with_history};
+use super::{bucket, jetstream, with_history};
 
 /// Headers that the client cannot read, each with the name of a key.
 const UNREADABLE: [(&str, &[u8]); 7] = [
@@ -75,6 +75,29 @@ async fn they_are_read_listed_counted_and_deleted_and_the_connection_stays() -> 
     }
     assert_eq!(bucket.keys(None).await?, ["gone"]);
     assert_eq!(bucket.count().await?, 1);
+    assert_eq!(losses(&connector), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_stream_with_other_subjects_besides_the_buckets_they_are_listed_likewise() -> Result<()>
+{
+    let (server, connector, bucket) = bucket().await?;
+    let jetstream = jetstream(&connector);
+    let mut config = jetstream
+        .get_stream("KV_b")
+        .await?
+        .cached_info()
+        .config
+        .clone();
+    config.subjects.push("other.>".into());
+    jetstream.update_stream(config).await?;
+    let (mut raw, keys) = store(&server).await?;
+    raw.publish("other.a", "", LONE_CR, b"").await?;
+    raw.flush().await?;
+    bucket.set_raw("last", "x", None).await?;
+    assert_eq!(bucket.count().await?, keys.len() as u64 + 1);
+    assert_eq!(bucket.keys(None).await?.len(), keys.len() + 1);
     assert_eq!(losses(&connector), 0);
     Ok(())
 }

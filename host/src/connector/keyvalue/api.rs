@@ -92,9 +92,9 @@ struct StreamState {
 /// The state of a bucket's stream at one moment.
 #[derive(Debug)]
 pub(super) struct BucketState {
-    /// The number of subjects that have a message: keys with a value, and those whose last message says that there is
-    /// none any more. `None` if the stream has other subjects besides.
-    pub(super) subjects: Option<u64>,
+    /// The number of the bucket's subjects that have a message: keys with a value, and those whose last message says that
+    /// there is none any more.
+    pub(super) subjects: u64,
     /// Bytes of all messages.
     pub(super) bytes: u64,
     /// The number of the last message.
@@ -197,8 +197,15 @@ impl Api {
         let is_alone = config["subjects"] == json!([subjects(&self.bucket)])
             && config["sources"].is_null()
             && config["subject_transform"].is_null();
+        // To count those that match a filter takes the server longer.
+        let subjects = if is_alone {
+            state.num_subjects
+        } else {
+            let own = self.subjects(&subjects(&self.bucket), deadline).await?;
+            own.total as u64
+        };
         Ok(BucketState {
-            subjects: is_alone.then_some(state.num_subjects),
+            subjects,
             bytes: state.bytes,
             last_sequence: state.last_seq,
         })

@@ -30,6 +30,10 @@ pub(super) const MAX_KEYS: usize = 100_000;
 /// The most bytes of a bucket whose messages are looked up unless they must be.
 const MAX_SMALL_BYTES: u64 = 4 << 20;
 
+/// The most bytes of a bucket whose messages are looked up after it broke the connection: about what arrives in the time that
+/// a listing may take.
+const MAX_LOOKED_UP_BYTES: u64 = 512 << 20;
+
 /// The most lookups at once.
 const MAX_LOOKUPS: usize = 64;
 
@@ -54,10 +58,6 @@ pub(super) async fn count(api: &Api, history: &ListingHistory) -> Result<u64, Er
                 return Ok(values);
             }
         }
-        let subjects = match state.subjects {
-            Some(subjects) => subjects,
-            None => api.subjects(&filter, deadline()).await?.total as u64,
-        };
         let mut others = 0;
         let filters = std::slice::from_ref(&filter);
         let read = last_messages::read(api, filters, |message| {
@@ -70,7 +70,7 @@ pub(super) async fn count(api: &Api, history: &ListingHistory) -> Result<u64, Er
             Ok(ControlFlow::Continue(()))
         });
         if history.note(read.await)? {
-            return Ok(subjects.saturating_sub(others));
+            return Ok(state.subjects.saturating_sub(others));
         }
     }
 }
@@ -91,10 +91,10 @@ pub(super) async fn keys(
         .collect();
     loop {
         let state = api.state(deadline()).await?;
-        let is_too_large = |subjects| begin.is_empty() && subjects > MAX_KEYS as u64;
-        let subjects = match state.subjects {
-            Some(subjects) if is_too_large(subjects) => None,
-            _ => subjects(api, &filters).await?,
+        let subjects = if begin.is_empty() && state.subjects > MAX_KEYS as u64 {
+            None
+        } else {
+            subjects(api, &filters).await?
         };
         let mut found = Keys {
             bucket: &api.bucket,
@@ -228,11 +228,11 @@ impl ListingHistory {
     /// `Unavailable` if the bucket is too large for that, and reading it broke the connection again and again.
     fn looks_up(&self, state: &BucketState) -> Result<bool, Error> {
         let losses = self.losses();
-        let is_up_to = |most| state.subjects.is_some_and(|subjects| subjects <= most);
-        if is_up_to(MAX_PAGE) && state.bytes <= MAX_SMALL_BYTES {
+        if state.subjects <= MAX_PAGE && state.bytes <= MAX_SMALL_BYTES {
             return Ok(true);
         }
-        if losses == 0 || is_up_to(MAX_KEYS as u64) {
+        let may_look_up = state.subjects <= MAX_KEYS as u64 && state.bytes <= MAX_LOOKED_UP_BYTES;
+        if losses == 0 || may_look_up {
             return Ok(losses > 0);
         }
         if losses >= MAX_LOSSES {
@@ -294,7 +294,7 @@ mod tests {
 
     fn state(subjects: u64, bytes: u64) -> BucketState {
         BucketState {
-            subjects: Some(subjects),
+            subjects,
             bytes,
             last_sequence: subjects,
         }
@@ -305,8 +305,9 @@ mod tests {
         let history = ListingHistory::default();
         let (small, heavy) = (state(MAX_PAGE, 1), state(10, MAX_SMALL_BYTES + 1));
         let (large, huge) = (state(MAX_PAGE + 1, 1), state(MAX_KEYS as u64 + 1, 1));
+        let too_heavy = state(10, MAX_LOOKED_UP_BYTES + 1);
         assert_eq!(history.looks_up(&small), Ok(true));
-        for state in [&heavy, &large, &huge] {
+        for state in [&heavy, &large, &huge, &too_heavy] {
             assert_eq!(history.looks_up(state), Ok(false), "{state:?}");
         }
         let lost = || Err(ReadError::ConnectionLost);
@@ -317,10 +318,10 @@ mod tests {
         // Once more: the connection may filter what it receives now.
         assert_eq!(history.looks_up(&huge), Ok(false));
         assert_eq!(history.note(lost()), Ok(false));
-        assert!(matches!(
-            history.looks_up(&huge),
-            Err(Error::Unavailable(_))
-        ));
+        for state in [&huge, &too_heavy] {
+            let refused = history.looks_up(state);
+            assert!(matches!(refused, Err(Error::Unavailable(_))), "{state:?}");
+        }
         assert_eq!(history.note(Ok(())), Ok(true));
         assert_eq!(history.looks_up(&huge), Ok(false));
     }
