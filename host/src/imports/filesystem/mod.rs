@@ -10,7 +10,7 @@
 //! | `granted_dir.rs` | directories that a guest is granted, opened once |
 //! | `guest_files.rs` | one version's directories and bounds |
 //! | `descriptors.rs` | descriptors, of a guest and of all guests |
-//! | `handle.rs` | a file or directory that is open, and how a file grows |
+//! | `file_handle.rs` | a file or directory that is open, and how a file grows |
 //! | `entries.rs` | a directory's entries, some at a time |
 //! | `streams.rs` | files as streams |
 //! | `removal.rs` | names that go, and what that frees |
@@ -19,10 +19,10 @@
 
 mod descriptors;
 mod entries;
+mod file_handle;
 mod file_threads;
 mod granted_dir;
 mod guest_files;
-mod handle;
 mod inodes;
 mod open;
 mod removal;

@@ -15,8 +15,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 
 use super::ON_THIS_THREAD;
 use super::descriptors::DescriptorCharge;
+use super::file_handle::Handle;
 use super::guest_files::{GuestFiles, NAME_BYTES};
-use super::handle::Handle;
 
 /// What a guest asks to have opened.
 pub(super) struct OpenRequest {

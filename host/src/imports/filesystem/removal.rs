@@ -10,8 +10,8 @@ use std::sync::Arc;
 use cap_primitives::fs::{FollowSymlinks, OpenOptions, stat};
 use wasmtime_wasi::p2::FsResult;
 
+use super::file_handle::Handle;
 use super::guest_files::{GuestFiles, NAME_BYTES};
-use super::handle::Handle;
 use super::inodes::InodeHandle;
 
 /// What is behind a name that is about to go.

@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{
 };
 
 use super::descriptors::DescriptorCharge;
-use super::handle::Handle;
+use super::file_handle::Handle;
 
 /// The most bytes that one call reads.
 pub(super) const MAX_READ_BYTES: usize = 64 * 1024;

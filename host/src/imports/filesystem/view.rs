@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, Read
 use wasmtime_wasi::runtime::poll_noop;
 
 use super::entries::Entries;
+use super::file_handle::Handle;
 use super::granted_dir::GrantedDir;
 use super::guest_files::{GuestFiles, NAME_BYTES};
-use super::handle::Handle;
 use super::open::OpenRequest;
 use super::removal::Doomed;
 use super::streams::{FileInput, FileOutput, MAX_READ_BYTES, StreamFailure};
