@@ -36,6 +36,7 @@
 //! | `lock` | Locks that outlive a panic |
 //! | `random` | Numbers that nobody can guess |
 //! | `task` | Tasks and their ends |
+//! | `fuzzing` | What fuzzers call; there for them alone |
 
 // Whoever embeds the library owns stdout and stderr.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -50,6 +51,9 @@ mod dispatch;
 mod error;
 #[cfg(test)]
 mod fuzz;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod guest_log;
 mod headers;
@@ -80,6 +84,7 @@ pub use connector::{
 pub use error::Error;
 pub use guest::{GuestStartError, ImportedInterface, Inspection, LoadError, inspect};
 pub use host::{Host, HostBuilder, StartError};
+pub use imports::GrantError;
 pub use imports::offered::{INTERFACES, Interface, InterfaceRole};
 pub use message::OutcomeKind;
 pub use metrics::GuestStats;

@@ -35,6 +35,12 @@ pub struct GuestStatus {
     pub instances: u64,
     /// Bytes that the memories and tables of all instances take together.
     pub memory_bytes: u64,
+    /// Descriptors that all instances have open together.
+    pub descriptors: u64,
+    /// Calls on files that are under way.
+    pub file_calls: u64,
+    /// Bytes by which the guest has made its directories grow since it was loaded.
+    pub disk_bytes: u64,
     /// Counts since the guest was loaded, over all versions.
     pub stats: GuestStats,
     /// Times from taking a message to its outcome.

@@ -28,8 +28,10 @@
 //! | `connection/recovery.rs`       | the connection outlives servers that go away and come back, and ends when it should |
 //! | `connection/tls.rs`            | both sides of TLS prove who they are |
 //! | `drain.rs`                     | what has arrived is handled before a host stops, what was published arrives, and the rest is reported |
+//! | `errors.rs`                    | errors that stop a start or a load say by their variant what is at fault |
 //! | `guest_connection.rs`          | guests outlive breaks of the connection, and hosts share the work |
 //! | `guest_errors.rs`              | a guest is told what the server refuses or lacks, and lives on |
+//! | `guest_files.rs`               | which files a guest reaches, and that what it takes of descriptors, threads and disk is bounded |
 //! | `guest_keyvalue.rs`            | every function of `wharf:nats/keyvalue`, its success and its errors, from a real guest |
 //! | `guest_limits.rs`              | what a guest uses up is bounded, and trying more costs it an instance, not the host |
 //! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |

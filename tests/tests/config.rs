@@ -48,6 +48,7 @@ impl Written {
     fn read(&self) -> (TempDir, Config, Locations, Vec<Problem>) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
         for name in ["app.creds", "app.nk", "cert.pem", "key.pem", "ca.pem"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
@@ -169,9 +170,9 @@ const EVERY_KEY: &str = r#"
         config = { threshold = "4.5" }
         serializer = "msgpack"
         env = { RUST_LOG = "info" }
-        dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = ".", guest = "/all" }]
+        dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = "logs", guest = "/logs" }]
         instances = { max = 2, reuse = 1 }
-        limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048, log_lines = 5, log_bytes = 4096, subscriptions = 3, subscription_changes = 2 }
+        limits = { memory = "1MiB", time = "250ms", queue = 10, queue_bytes = 2048, log_lines = 5, log_bytes = 4096, subscriptions = 3, subscription_changes = 2, descriptors = 7, file_calls = 2, disk = "2MiB", resources = 30 }
         canary = { component = "v2.wasm", share = 0.2, max_failure = 0, window = 1000 }
         [buckets.places]
         description = "Where"
@@ -210,7 +211,7 @@ fn guest_of_every_key(dir: &Path) -> GuestSettings {
     expected.env = [("RUST_LOG".to_owned(), "info".to_owned())].into();
     expected.dirs = vec![
         DirectoryGrant::new(dir.join("data"), "/data", DirectoryAccess::ReadWrite),
-        DirectoryGrant::new(dir.join("."), "/all", DirectoryAccess::Read),
+        DirectoryGrant::new(dir.join("logs"), "/logs", DirectoryAccess::Read),
     ];
     expected.instances = Instances {
         max: 2.try_into().unwrap(),
@@ -225,6 +226,10 @@ fn guest_of_every_key(dir: &Path) -> GuestSettings {
         subscription_changes: 2,
         log_lines: 5,
         log_bytes: 4096,
+        descriptors: 7,
+        file_calls: 2,
+        disk_bytes: 2 << 20,
+        resources: 30,
     };
     let mut canary = CanarySettings::new(dir.join("v2.wasm"));
     canary.share = Ratio::new(0.2).unwrap();
@@ -232,6 +237,25 @@ fn guest_of_every_key(dir: &Path) -> GuestSettings {
     canary.window = 1000.try_into().unwrap();
     expected.canary = Some(canary);
     expected
+}
+
+#[test]
+fn a_directory_that_no_guest_may_have_is_refused_where_it_is_written() {
+    let text = r#"[host]
+cache = "cache"
+[nats]
+credentials = "app.creds"
+[guests.a]
+component = "logs/a.wasm"
+dirs = [{ host = "data", guest = "/x" }, { host = ".", guest = "/y" }, { host = "logs", guest = "/z" }]
+"#;
+    let problems = Written::toml(text).problems();
+    let problems: Vec<_> = problems.lines().collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("wharf.toml:7:42: "), "{problems:?}");
+    assert!(problems[0].contains("contains the configuration file"));
+    assert!(problems[1].starts_with("wharf.toml:7:72: "), "{problems:?}");
+    assert!(problems[1].contains("the component of guest \"a\""));
 }
 
 #[test]
@@ -387,7 +411,7 @@ fn every_key_of_the_settings_file_and_of_the_environment_is_read() {
     for (key, value) in keys {
         variables = variables.env(Box::leak(format!("NATS_{key}").into_boxed_str()), value);
     }
-    assert_eq!(from_file, variables.valid());
+    assert_eq!(from_file.nats, variables.valid().nats);
     let expected = ConnectionSettings {
         servers: vec!["nats://a:1".to_owned(), "nats://b:2".to_owned()].into(),
         max_reconnect: None,

@@ -408,8 +408,9 @@ async fn a_guest_that_subscribes_and_unsubscribes_without_end_is_refused() -> Re
 }
 
 #[tokio::test]
-async fn a_guest_that_opens_without_end_is_stopped() -> Result<()> {
+async fn a_guest_that_opens_without_end_is_stopped_by_its_limit() -> Result<()> {
     let probe = Probe::start(|_, settings, _| {
+        settings.limits.resources = 50;
         settings.limits.time = Duration::from_secs(20);
         settings
             .buckets
@@ -418,14 +419,14 @@ async fn a_guest_that_opens_without_end_is_stopped() -> Result<()> {
     .await?;
     assert_eq!(
         probe
-            .ok(json!({ "do": "open_many", "bucket": "b", "count": 1000 }))
+            .ok(json!({ "do": "open_many", "bucket": "b", "count": 40 }))
             .await?,
-        1000
+        40
     );
     assert_eq!(
         failure(
             &probe,
-            json!({ "do": "open_many", "bucket": "b", "count": 20_000 })
+            json!({ "do": "open_many", "bucket": "b", "count": 60 })
         )
         .await?
         .0,

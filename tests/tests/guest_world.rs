@@ -229,6 +229,28 @@ async fn what_is_no_guest_is_refused_with_the_names_of_what_is_missing() -> Resu
     Ok(())
 }
 
+#[tokio::test]
+async fn a_component_with_a_proposal_of_which_the_host_has_only_the_compiler_is_refused()
+-> Result<()> {
+    let server = TestServer::start("").await?;
+    let directory = tempfile::tempdir()?;
+    // Called, it would end the process: the function behind `ref.test` is not there.
+    let bytes = wat::parse_str(
+        r#"(component (core module
+            (type $a (sub (func))) (type $b (sub $a (func)))
+            (func $f (type $a)) (elem declare func $f)
+            (func (drop (ref.test (ref $b) (ref.func $f))))))"#,
+    )?;
+    let path = directory.path().join("subtype.wasm");
+    std::fs::write(&path, bytes)?;
+    let refused = refusal(&server, GuestSettings::new(path)).await?;
+    ensure!(
+        refused.contains("cannot compile") && refused.contains("proposal"),
+        "{refused}"
+    );
+    Ok(())
+}
+
 #[test]
 fn inspecting_a_component_tells_what_it_is() -> Result<()> {
     let found = wharf::inspect(&component("probe")?, None)?;

@@ -209,7 +209,7 @@ async fn streams_and_random_numbers_give_and_take_little_at_once() -> Result<()>
             json!({ "do": "read_long", "bytes": u64::MAX }),
             "Err(StreamError::Closed)",
         ),
-        (json!({ "do": "poll", "count": 5000 }), "5000"),
+        (json!({ "do": "poll", "count": 500 }), "500"),
     ] {
         let told = stage.told(deed.clone()).await?;
         ensure!(told == outcome, "{deed} came out as {told}");

@@ -3,6 +3,7 @@
 //! No dependency but the standard library: this program must compile in a second on a fresh clone.
 //! It changes nothing outside the working tree but the toolchain's target `wasm32-wasip2`.
 
+mod deny;
 mod fuzz;
 mod guests;
 mod process;
@@ -31,11 +32,13 @@ Tasks:
   bench [ARGS]    Measure a guest beside a native handler, in the release build; `cargo xtask bench --help` lists ARGS
   fuzz [ARGS]     Try what reads strangers' bytes with inputs that nobody thought of: all targets side by side for a minute, or
                   as in `cargo xtask fuzz key --executions 1000000 --seed 7`
+  deny            Check the dependencies: known faults, licences, sources
   guests          Build the guests alone, and say where they are
   help            Print this
 
 Each task gets what it needs into `target/tools`: a nats-server (unless $WHARF_NATS_SERVER names one, or PATH has
-one of 2.11 or newer) and, for `test` and `guests`, the compiler for Python guests. It adds the Rust target
+one of 2.11 or newer), for `test` and `guests` the compiler for Python guests, and for `deny` cargo-deny and the
+database of advisories ($WHARF_ADVISORY_DB names another git repository than GitHub's). It adds the Rust target
 wasm32-wasip2 with rustup. Nothing else outside the working tree is changed.
 ";
 
@@ -61,6 +64,7 @@ fn run(task: &str, rest: &[String]) -> Result {
         "test" => tasks::test(&workspace, rest),
         "bench" => tasks::bench(&workspace, rest),
         "fuzz" => fuzz::fuzz(&workspace, rest),
+        "deny" => none(task, rest).and_then(|()| deny::deny(&workspace)),
         "guests" => none(task, rest).and_then(|()| tasks::guests(&workspace)),
         "help" | "-h" | "--help" => {
             print!("{HELP}");

@@ -48,6 +48,6 @@ mod wire;
 pub(crate) use admin_context::AdminContext;
 pub(crate) use service::Service;
 pub use wire::{
-    CanarySummary, DrainSummary, ErrorReply, GuestDetails, GuestList, GuestRef, GuestSummary,
-    LoadRequest, ROOT, SERVICE, SERVICE_ERROR, SERVICE_ERROR_CODE, Verb, subject,
+    CanarySummary, DrainSummary, ErrorReply, FileUse, GuestDetails, GuestList, GuestRef,
+    GuestSummary, LoadRequest, ROOT, SERVICE, SERVICE_ERROR, SERVICE_ERROR_CODE, Verb, subject,
 };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::wire::{CanarySummary, GuestDetails, GuestSummary};
+use super::wire::{CanarySummary, FileUse, GuestDetails, GuestSummary};
 use crate::config::{BucketAccess, GuestSettings, SubjectGrant};
 use crate::protocol::subject::on_wire;
 use crate::status::{CanaryStatus, GuestStatus};
@@ -80,5 +80,13 @@ pub(super) fn details(
         instances: settings.instances.max.get(),
         memory_bytes: settings.limits.memory_bytes,
         time_ms: u64::try_from(settings.limits.time.as_millis()).unwrap_or(u64::MAX),
+        files: FileUse {
+            descriptors: status.descriptors,
+            max_descriptors: settings.limits.descriptors,
+            calls: status.file_calls,
+            max_calls: settings.limits.file_calls,
+            disk_bytes: status.disk_bytes,
+            max_disk_bytes: settings.limits.disk_bytes,
+        },
     }
 }

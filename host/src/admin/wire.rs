@@ -174,6 +174,27 @@ pub struct GuestDetails {
     pub memory_bytes: u64,
     /// Time that one message may take, in milliseconds.
     pub time_ms: u64,
+    /// Files: what it uses, and the most that it may. Older hosts do not say.
+    #[serde(default)]
+    pub files: FileUse,
+}
+
+/// What a guest uses of files, in all of its instances, and the most that it may.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileUse {
+    /// Descriptors that it has open.
+    pub descriptors: u64,
+    /// The most descriptors.
+    pub max_descriptors: u64,
+    /// Calls that are under way.
+    pub calls: u64,
+    /// The most calls at once.
+    pub max_calls: u64,
+    /// Bytes by which it has made its directories grow since it was loaded.
+    pub disk_bytes: u64,
+    /// The most such bytes.
+    pub max_disk_bytes: u64,
 }
 
 /// The end of a guest, a version or a canary.

@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 use futures_util::future::join_all;
 use serde_json::json;
 use wharf::admin::{
-    CanarySummary, DrainSummary, GuestDetails, GuestList, GuestRef, GuestSummary, LoadRequest, Verb,
+    CanarySummary, DrainSummary, FileUse, GuestDetails, GuestList, GuestRef, GuestSummary,
+    LoadRequest, Verb,
 };
 use wharf::config::Ratio;
 use wharf::{Grant, OutcomeKind};
@@ -165,6 +166,7 @@ fn describe(details: GuestDetails) -> String {
         instances,
         memory_bytes,
         time_ms,
+        files,
     } = details;
     let buckets: Vec<_> = buckets
         .iter()
@@ -190,6 +192,7 @@ fn describe(details: GuestDetails) -> String {
         ("instances", instances.to_string()),
         ("memory", format!("{} bytes", memory_bytes)),
         ("time", format!("{} ms", time_ms)),
+        ("files", describe_files(&files)),
         ("queued", guest.queued.to_string()),
         ("in flight", guest.in_flight.to_string()),
         ("so far", stats.join(", ")),
@@ -210,6 +213,25 @@ fn describe(details: GuestDetails) -> String {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name:<25}{value}\n"))
         .collect()
+}
+
+/// Empty if the host does not say.
+fn describe_files(files: &FileUse) -> String {
+    let FileUse {
+        descriptors,
+        max_descriptors,
+        calls,
+        max_calls,
+        disk_bytes,
+        max_disk_bytes,
+    } = files;
+    if *max_descriptors == 0 {
+        return String::new();
+    }
+    format!(
+        "{descriptors} of {max_descriptors} descriptors, {calls} of {max_calls} calls at once, \
+         {disk_bytes} of {max_disk_bytes} bytes more on disk"
+    )
 }
 
 fn describe_canary(canary: &CanarySummary) -> String {

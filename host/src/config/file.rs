@@ -172,6 +172,7 @@ fn guests(root: &Table<'_>, written: &mut RawFile) {
             settings,
             component,
             canary,
+            dirs,
         }) = guest_section::guest(name_at, value)
         {
             instances += settings.max_instances_of_all_versions();
@@ -186,6 +187,7 @@ fn guests(root: &Table<'_>, written: &mut RawFile) {
                 .locations
                 .canaries
                 .extend(canary.map(|location| (name.clone(), location)));
+            written.locations.dirs.insert(name.clone(), dirs);
             written.guests.insert(name, settings);
         }
     }

@@ -13,6 +13,13 @@ use super::value::{Name, Table, Value};
 use crate::protocol::bucket_rules::check_name;
 use crate::protocol::subject;
 
+/// The most that `limits.descriptors` may say: beyond it no system has as many.
+const MAX_DESCRIPTORS: i64 = 1 << 20;
+/// The most that `limits.file_calls` may say: each is a thread.
+const MAX_FILE_CALLS: i64 = 1000;
+/// The most that `limits.resources` may say: all of them are in the host's memory.
+const MAX_RESOURCES: i64 = 1_000_000;
+
 /// A guest as it is written, and the locations of its components' names.
 pub(super) struct RawGuest {
     /// The name of the section after `guests.`, which is a valid one.
@@ -23,6 +30,16 @@ pub(super) struct RawGuest {
     pub(super) component: Location,
     /// The location of the canary's component's name. None without a canary that could be read.
     pub(super) canary: Option<Location>,
+    /// The locations of the guest's directories, in their order.
+    pub(super) dirs: Vec<Location>,
+}
+
+/// The locations of a guest's settings that are looked into further.
+struct RestLocations {
+    /// The location of the canary's component's name.
+    canary: Option<Location>,
+    /// The locations of the guest's directories, in their order.
+    dirs: Vec<Location>,
 }
 
 /// Reads a guest.
@@ -41,7 +58,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<RawGuest> {
             .and_then(Value::component)
             .unwrap_or_else(|| "".into()),
     );
-    let canary = read_rest(table, &mut settings);
+    let RestLocations { canary, dirs } = read_rest(table, &mut settings);
     let component = component
         .as_ref()
         .map_or_else(|| value.location(), Value::location);
@@ -50,6 +67,7 @@ pub(super) fn guest(name: Name<'_>, value: Value<'_>) -> Option<RawGuest> {
         settings,
         component,
         canary,
+        dirs,
     })
 }
 
@@ -61,14 +79,17 @@ pub(super) fn alone(root: Table<'_>) -> GuestSettings {
     settings
 }
 
-/// Reads all but the component. Returns the location of the canary's component's name.
-fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> Option<Location> {
+/// Reads all but the component.
+fn read_rest(table: Table<'_>, settings: &mut GuestSettings) -> RestLocations {
     read_messages(&table, settings);
-    read_surroundings(&table, settings);
+    let dirs = read_surroundings(&table, settings);
     let (canary, location) = table.get("canary").and_then(canary).unzip();
     settings.canary = canary;
     table.end();
-    location
+    RestLocations {
+        canary: location,
+        dirs,
+    }
 }
 
 /// Reads what the guest hears and what it may send.
@@ -87,8 +108,8 @@ fn read_messages(table: &Table<'_>, settings: &mut GuestSettings) {
     );
 }
 
-/// Reads what the guest sees and what it may use up.
-fn read_surroundings(table: &Table<'_>, settings: &mut GuestSettings) {
+/// Reads what the guest sees and what it may use up. Returns the locations of its directories.
+fn read_surroundings(table: &Table<'_>, settings: &mut GuestSettings) -> Vec<Location> {
     settings.config = named(table.get("config"), config_entry);
     let serializers = [("json", Serializer::Json), ("msgpack", Serializer::Msgpack)];
     settings.serializer = table
@@ -96,12 +117,14 @@ fn read_surroundings(table: &Table<'_>, settings: &mut GuestSettings) {
         .and_then(|v| v.one_of(&serializers))
         .unwrap_or_default();
     settings.env = named(table.get("env"), variable);
-    settings.dirs = items(table.get("dirs"), directory);
+    let (dirs, locations) = items(table.get("dirs"), directory).into_iter().unzip();
+    settings.dirs = dirs;
     settings.instances = table
         .get("instances")
         .and_then(instances)
         .unwrap_or_default();
     settings.limits = table.get("limits").and_then(limits).unwrap_or_default();
+    locations
 }
 
 fn items<'a, T>(list: Option<Value<'a>>, read: fn(Value<'a>) -> Option<T>) -> Vec<T> {
@@ -205,7 +228,7 @@ fn variable(name: Name<'_>, value: Value<'_>) -> Option<(String, String)> {
     Some((name?, value?))
 }
 
-fn directory(value: Value<'_>) -> Option<DirectoryGrant> {
+fn directory(value: Value<'_>) -> Option<(DirectoryGrant, Location)> {
     let table = value.table()?;
     let host = table.required("host").and_then(|at| {
         let path = at.path()?;
@@ -230,11 +253,12 @@ fn directory(value: Value<'_>) -> Option<DirectoryGrant> {
         None => Some(DirectoryAccess::Read),
     };
     table.end();
-    Some(DirectoryGrant {
+    let grant = DirectoryGrant {
         host: host?,
         guest: guest?,
         access: access?,
-    })
+    };
+    Some((grant, value.location()))
 }
 
 fn instances(value: Value<'_>) -> Option<Instances> {
@@ -266,6 +290,16 @@ fn limits(value: Value<'_>) -> Option<Limits> {
         .and_then(|v| v.number(1, i64::from(u32::MAX)));
     let log_lines = table.get("log_lines").and_then(|v| v.number(1, i64::MAX));
     let log_bytes = table.get("log_bytes").and_then(|v| v.bytes(u64::MAX));
+    let descriptors = table
+        .get("descriptors")
+        .and_then(|v| v.number(1, MAX_DESCRIPTORS));
+    let file_calls = table
+        .get("file_calls")
+        .and_then(|v| v.number(1, MAX_FILE_CALLS));
+    let disk_bytes = table.get("disk").and_then(|v| v.bytes(u64::MAX));
+    let resources = table
+        .get("resources")
+        .and_then(|v| v.number(1, MAX_RESOURCES));
     table.end();
     Some(Limits {
         memory_bytes: memory_bytes.unwrap_or(default.memory_bytes),
@@ -278,5 +312,9 @@ fn limits(value: Value<'_>) -> Option<Limits> {
         subscription_changes: subscription_changes.unwrap_or(default.subscription_changes),
         log_lines: log_lines.unwrap_or(default.log_lines),
         log_bytes: log_bytes.unwrap_or(default.log_bytes),
+        descriptors: descriptors.unwrap_or(default.descriptors),
+        file_calls: file_calls.unwrap_or(default.file_calls),
+        disk_bytes: disk_bytes.unwrap_or(default.disk_bytes),
+        resources: resources.unwrap_or(default.resources),
     })
 }

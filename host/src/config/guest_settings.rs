@@ -265,6 +265,14 @@ pub struct Limits {
     pub log_lines: u64,
     /// The most bytes of log lines a second.
     pub log_bytes: u64,
+    /// The most descriptors that a guest has open, in all of its instances: files, directories that it reads, streams.
+    pub descriptors: u64,
+    /// The most calls on files that a guest makes at once. Others wait.
+    pub file_calls: u64,
+    /// The most bytes by which a guest makes its directories grow, since it was loaded. A name counts as 4 KiB.
+    pub disk_bytes: u64,
+    /// The most resources that one instance holds: open files and buckets, streams, timers.
+    pub resources: usize,
 }
 
 impl Default for Limits {
@@ -278,6 +286,10 @@ impl Default for Limits {
             subscription_changes: 10,
             log_lines: 1000,
             log_bytes: 1 << 20,
+            descriptors: 256,
+            file_calls: 4,
+            disk_bytes: 1 << 30,
+            resources: 512,
         }
     }
 }

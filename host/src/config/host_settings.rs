@@ -38,6 +38,24 @@ impl HostSettings {
     pub fn data_dir(&self) -> &Path {
         self.data.as_deref().unwrap_or(Path::new(".wharf"))
     }
+
+    /// The directory of compiled components: [`cache`](Self::cache), or `wharf` in the user's cache directory. `None` if
+    /// the environment names neither that nor the user's home.
+    #[must_use]
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        self.cache.clone().or_else(|| {
+            Some(
+                set("XDG_CACHE_HOME")
+                    .or_else(|| Some(set("HOME")?.join(".cache")))?
+                    .join("wharf"),
+            )
+        })
+    }
 }
 
 /// Orders from operators over NATS: see [`crate::admin`].

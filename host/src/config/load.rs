@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::bucket_settings::BucketSettings;
-use super::connection_settings::ConnectionSettings;
+use super::connection_settings::{ConnectionSettings, Servers};
 use super::environment::Environment;
 use super::file::{self, RawFile};
 use super::guest_settings::GuestSettings;
 use super::host_settings::{AdminSettings, HostSettings, HttpSettings, OtlpSettings};
 use super::layer::Layer;
 use super::problem::{ConfigErrors, Location, Locations, Problem, Problems};
+use super::protected_paths::{Place, ProtectedPaths};
 use super::settings_file;
 
 /// Everything that a host is told. [`Config::load`] reads it from files and the environment.
@@ -31,6 +32,8 @@ pub struct Config {
     pub guests: BTreeMap<String, GuestSettings>,
     /// Settings of buckets that the host creates, by name.
     pub buckets: BTreeMap<String, BucketSettings>,
+    /// The files that the settings were read from. No guest is given a directory with one of them in it.
+    pub files: Vec<PathBuf>,
 }
 
 /// The sources of settings. What is set in the environment wins over the settings file, which wins over
@@ -83,7 +86,13 @@ impl Config {
             http: written.http,
             guests: written.guests,
             buckets: written.buckets,
+            files: [&sources.config, &sources.settings]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
         };
+        check_directories(&config, &written.locations, &problems);
         (config, written.locations, problems.in_order())
     }
 }
@@ -106,6 +115,28 @@ impl GuestSettings {
             Ok(settings)
         } else {
             Err(ConfigErrors(problems))
+        }
+    }
+}
+
+/// Notes each directory of a guest that no guest may have.
+fn check_directories(config: &Config, locations: &Locations, problems: &Problems) {
+    let own_server = match config.nats.servers {
+        Servers::Own => Some(config.host.data_dir()),
+        Servers::At(_) => None,
+    };
+    let mut protected = ProtectedPaths::new(&config.files, &config.host, &config.nats, own_server);
+    for (name, guest) in &config.guests {
+        let components = guest.components();
+        components.for_each(|component| protected.add_component(name, component));
+    }
+    for (name, guest) in &config.guests {
+        let places = locations.dirs.get(name).into_iter().flatten();
+        for (grant, location) in guest.dirs.iter().zip(places) {
+            if let Err(reason) = protected.check(&Place::of(&grant.host)) {
+                let message = format!("{} {reason}", grant.host.display());
+                problems.push(location.clone(), message);
+            }
         }
     }
 }

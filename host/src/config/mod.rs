@@ -13,6 +13,7 @@
 //! | `value.rs`, `expand.rs` | values of a TOML document |
 //! | `parse.rs`, `server_url.rs` | values that are written as text |
 //! | `problem.rs` | problems and their locations |
+//! | `protected_paths.rs` | files and directories that no guest may have |
 
 mod bucket_section;
 mod bucket_settings;
@@ -31,6 +32,7 @@ mod layer;
 mod load;
 mod parse;
 mod problem;
+mod protected_paths;
 mod ratio;
 mod server_url;
 mod settings_file;
@@ -54,5 +56,6 @@ pub use parse::{
     parse_queue, parse_subject, parse_subscription,
 };
 pub use problem::{ConfigErrors, Location, Locations, Problem};
+pub(crate) use protected_paths::{Place, ProtectedPaths};
 pub use ratio::Ratio;
 pub use server_url::{parse_servers, redact_server};

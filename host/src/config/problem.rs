@@ -43,6 +43,8 @@ pub struct Locations {
     pub components: BTreeMap<String, Location>,
     /// The locations of canaries' components' names, by guest.
     pub canaries: BTreeMap<String, Location>,
+    /// The locations of the directories of guests, in the order of [`GuestSettings::dirs`](super::GuestSettings::dirs).
+    pub dirs: BTreeMap<String, Vec<Location>>,
 }
 
 /// One problem of the settings.

@@ -1,8 +1,8 @@
 //! Publish and subscribe, and key/value, for Rust callers over the connection.
 
-mod jetstream;
 mod keyvalue;
-mod pubsub;
+mod messaging;
+mod stored_publish;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -18,12 +18,12 @@ use crate::connection::{ConnectError, Connection, ConnectionCounters, Connection
 use crate::error::Error;
 use crate::lock::locked;
 
-pub use jetstream::StoreOptions;
 use keyvalue::Buckets;
 pub use keyvalue::{Bucket, Entry};
 #[cfg(test)]
 pub(crate) use keyvalue::{fuzz_key, fuzz_stored_headers};
-pub use pubsub::{RawSubscription, Received, Subscription};
+pub use messaging::{RawSubscription, Received, Subscription};
+pub use stored_publish::StoreOptions;
 
 /// The time that a request waits for its reply, unless told otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

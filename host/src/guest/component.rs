@@ -99,6 +99,14 @@ pub fn inspect(path: &Path, cache: Option<&Path>) -> Result<Inspection, LoadErro
     ))
 }
 
+/// Looks into a component's bytes, as [`inspect`] does.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn inspect_bytes(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
+    let source = ComponentSource::from(Path::new("fuzzed.wasm"));
+    let component = compile(engine, &source, bytes)?;
+    Ok(look_into(engine, &component, bytes.len()))
+}
+
 /// A component that is a guest: compiled, linked, ready to be instantiated.
 pub(super) struct Component {
     /// The digest of the bytes that the component was compiled from.

@@ -1,7 +1,6 @@
 //! The one engine that compiles and runs every guest.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
-};
+use wasmtime::{Cache, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compile_cache::compile_cache;
 use super::state::InstanceState;
+use super::wasm_features;
 use crate::config::MAX_INSTANCES;
 use crate::imports::{http, offered};
 
@@ -53,7 +52,16 @@ pub(crate) struct Engine {
 impl Engine {
     /// `cache` is where compiled components are kept, the user's cache directory if `None`.
     pub(crate) fn new(cache: Option<&Path>) -> wasmtime::Result<Self> {
-        let cache = compile_cache(cache);
+        Self::with_cache(compile_cache(cache))
+    }
+
+    /// An engine that keeps no compiled components.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn without_cache() -> wasmtime::Result<Self> {
+        Self::with_cache(None)
+    }
+
+    fn with_cache(cache: Option<Cache>) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(&config(cache.clone(), true)).or_else(|error| {
             tracing::warn!(
                 "instances will be slower to make: cannot set memory aside for them: {error:#}"
@@ -61,7 +69,12 @@ impl Engine {
             wasmtime::Engine::new(&config(cache, false))
         })?;
         let mut linker = Linker::new(&engine);
-        offered::link(&mut linker, InstanceState::config, InstanceState::imports)?;
+        offered::link(
+            &mut linker,
+            InstanceState::config,
+            InstanceState::imports,
+            InstanceState::files,
+        )?;
         let activity = Activity::default();
         let ticker = Ticker::start(engine.clone(), activity.clone())?;
         Ok(Self {
@@ -96,6 +109,7 @@ fn config(cache: Option<Cache>, pooling: bool) -> Config {
         .concurrency_support(false)
         .epoch_interruption(true)
         .cache(cache);
+    wasm_features::switch_off(&mut config);
     if pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     }
@@ -118,57 +132,6 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Without a cache a start takes longer, and nothing else: what is wrong with it is said and not fatal.
-fn compile_cache(directory: Option<&Path>) -> Option<Cache> {
-    let directory = match directory {
-        Some(directory) => directory.to_owned(),
-        None => user_cache()?,
-    };
-    let opened = private_directory(&directory).and_then(|directory| {
-        let mut config = CacheConfig::new();
-        config.with_directory(directory);
-        Cache::new(config)
-    });
-    opened
-        .inspect_err(|error| {
-            tracing::warn!(
-                "compiled components are not kept: cache {}: {error:#}",
-                directory.display()
-            );
-        })
-        .ok()
-}
-
-fn user_cache() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    Some(
-        set("XDG_CACHE_HOME")
-            .or_else(|| Some(set("HOME")?.join(".cache")))?
-            .join("wharf"),
-    )
-}
-
-/// Makes and checks a directory that only we can write: files in the cache are run as native code.
-fn private_directory(directory: &Path) -> wasmtime::Result<PathBuf> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let directory = directory.canonicalize()?;
-    let metadata = directory.metadata()?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !ours || metadata.mode() & 0o022 != 0 {
-        wasmtime::bail!(
-            "others may write there; it takes a directory that is only ours (mode 0700)"
-        );
-    }
-    Ok(directory)
 }
 
 /// A flag: a guest has run since the last tick.

@@ -7,7 +7,7 @@ use wasmtime::{Store, UpdateDeadline, component};
 use super::component::Component;
 use super::engine::{Activity, Engine};
 use super::exports::{GuestFailure, InstanceHandler, LifecycleExport};
-use super::state::{InstanceState, InstanceTemplate, MAX_RESOURCES};
+use super::state::{InstanceState, InstanceTemplate};
 use crate::message::{Event, Reply};
 use crate::trace::TraceHeaders;
 
@@ -34,9 +34,9 @@ impl Instance {
         component: &Component,
         template: &Arc<InstanceTemplate>,
     ) -> wasmtime::Result<Self> {
-        let mut store = Store::new(&engine.engine, template.state()?);
+        let mut store = Store::new(&engine.engine, template.state());
         store.limiter(|state| &mut state.limiter);
-        store.set_max_component_handles(MAX_RESOURCES);
+        store.set_max_component_handles(template.max_resources());
         // At every tick the guest lets others run, and whoever waits for it can see that its time is up.
         let activity = engine.activity.clone();
         store.epoch_deadline_callback(move |_| {

@@ -4,12 +4,15 @@
 //! | file | what |
 //! |---|---|
 //! | `engine.rs` | the one engine: compiles, links, interrupts |
+//! | `wasm_features.rs` | proposals for WebAssembly that components may use |
+//! | `compile_cache.rs` | where compiled components are kept, and who may write there |
 //! | `component.rs`, `compiled.rs` | bytes → a compiled component that is a guest |
 //! | `state.rs`, `limiter.rs`, `log_stream.rs` | what an instance carries with it: limits, the host's side of its imports, its output |
 //! | `exports/` | the interfaces that guests export |
 //! | `instance.rs`, `pool.rs` | an instance, and those of one guest |
 //! | `trap.rs`, `sanitize.rs` | what guests say and why they were ended, fit for people |
 
+mod compile_cache;
 mod compiled;
 mod component;
 mod engine;
@@ -21,6 +24,7 @@ mod pool;
 mod sanitize;
 mod state;
 mod trap;
+mod wasm_features;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +32,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use self::compiled::CompiledComponent;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::component::inspect_bytes;
 pub use self::component::{ImportedInterface, Inspection, LoadError, inspect};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::state::InstanceTemplate;

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::limiter::MemoryLimiter;
 use super::log_stream::{LogStream, StandardStream};
-use crate::config::{DirectoryAccess, DirectoryGrant, GuestSettings, Serializer};
+use crate::config::{GuestSettings, Serializer};
 use crate::guest_log::GuestLog;
-use crate::imports::{self, CtxView};
+use crate::imports::{self, CtxView, FileThreads, FilesystemView, GrantedDir, GuestFiles};
 use crate::metrics::GaugePart;
 
 /// Under this key of `wasi:config` the SDK finds how the host wants values written.
 const SERIALIZER_KEY: &str = "wharf.serializer";
-
-/// Resources that an instance may hold at once: open buckets, files, streams. wasmtime's own bound is a million.
-pub(super) const MAX_RESOURCES: usize = 10_000;
 
 /// The most bytes that a guest may write to a file at once, if it may write to any: streams take 64 KiB, but a write at a
 /// place (`pwrite`) comes in one piece, whatever its length.
@@ -34,6 +31,8 @@ pub(crate) struct InstanceTemplate {
     pub(super) settings: GuestSettings,
     /// Values that the guest reads through `wasi:config`: its own, and the host's serializer.
     config: WasiConfigVariables,
+    /// The guest's directories, and its bounds there.
+    files: Arc<GuestFiles>,
     /// The rights, the connection and the counters that all instances' imports share.
     pub(super) imports: Arc<imports::ImportContext>,
 }
@@ -44,6 +43,8 @@ impl InstanceTemplate {
         version: u32,
         settings: GuestSettings,
         imports: imports::ImportContext,
+        dirs: Vec<GrantedDir>,
+        file_threads: Arc<FileThreads>,
     ) -> Self {
         let mut config: WasiConfigVariables = settings.config.clone().into_iter().collect();
         let serializer = match settings.serializer {
@@ -59,10 +60,14 @@ impl InstanceTemplate {
             limits.log_lines,
             limits.log_bytes,
         );
+        let log = Arc::new(log);
+        let counters = Arc::clone(&imports.counters);
+        let files = GuestFiles::new(dirs, limits, counters, file_threads, Arc::clone(&log));
         Self {
-            log: Arc::new(log),
+            log,
             settings,
             config,
+            files: Arc::new(files),
             imports: Arc::new(imports),
         }
     }
@@ -75,8 +80,7 @@ impl InstanceTemplate {
     /// The most bytes that the guest may hand over in one call. They are copied to our side: no more than it may hold
     /// itself.
     pub(super) fn max_bytes_per_call(&self) -> usize {
-        let is_writable = |dir: &DirectoryGrant| dir.access == DirectoryAccess::ReadWrite;
-        let to_files = match self.settings.dirs.iter().any(is_writable) {
+        let to_files = match self.files.is_writable() {
             true => MAX_FILE_WRITE_BYTES,
             false => 0,
         };
@@ -84,25 +88,26 @@ impl InstanceTemplate {
         most.min(self.memory_bytes())
     }
 
+    /// Resources that an instance may hold at once: open buckets, files, streams.
+    pub(super) fn max_resources(&self) -> usize {
+        self.settings.limits.resources
+    }
+
     /// The state of a new instance.
-    ///
-    /// # Errors
-    ///
-    /// A granted directory cannot be opened.
-    pub(super) fn state(self: &Arc<Self>) -> wasmtime::Result<InstanceState> {
+    pub(super) fn state(self: &Arc<Self>) -> InstanceState {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
-        Ok(InstanceState {
-            wasi: self.wasi()?,
+        table.set_max_capacity(self.max_resources());
+        InstanceState {
+            wasi: self.wasi(),
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
             _counted: self.imports.counters.instances.hold(1),
             imports: imports::Ctx::new(Arc::clone(&self.imports)),
             template: Arc::clone(self),
-        })
+        }
     }
 
-    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+    fn wasi(&self) -> WasiCtx {
         let mut wasi = WasiCtx::builder();
         let log = |stream| LogStream::new(Arc::clone(&self.log), stream);
         wasi.stdout(log(StandardStream::Stdout))
@@ -115,22 +120,15 @@ impl InstanceTemplate {
         for (name, value) in &self.settings.env {
             wasi.env(name, value);
         }
-        for dir in &self.settings.dirs {
-            let access = match dir.access {
-                DirectoryAccess::Read => FsPerms::ReadOnly,
-                DirectoryAccess::ReadWrite => FsPerms::ReadWrite,
-            };
-            wasi.preopened_dir(&dir.host, &dir.guest, access)?;
-        }
-        Ok(wasi.build())
+        wasi.build()
     }
 }
 
 /// The state that one instance carries with it.
 pub(crate) struct InstanceState {
-    /// The instance's side of WASI: variables, directories, output, random numbers.
+    /// The instance's side of WASI but for files: variables, output, random numbers.
     wasi: WasiCtx,
-    /// Resources that the guest holds, such as open buckets and files: at most [`MAX_RESOURCES`].
+    /// Resources that the guest holds, such as open buckets and files: at most `limits.resources`.
     table: ResourceTable,
     /// The bound on the instance's memory, which notes a refusal.
     pub(super) limiter: MemoryLimiter,
@@ -151,6 +149,13 @@ impl InstanceState {
     pub(super) fn imports(&mut self) -> CtxView<'_> {
         CtxView {
             ctx: &mut self.imports,
+            table: &mut self.table,
+        }
+    }
+
+    pub(super) fn files(&mut self) -> FilesystemView<'_> {
+        FilesystemView {
+            files: &self.template.files,
             table: &mut self.table,
         }
     }

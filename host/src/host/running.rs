@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::readiness::Readiness;
 use super::start_error::StartError;
 use crate::admin::{AdminContext, Service};
-use crate::config::{Config, ConnectionSettings, HttpSettings};
+use crate::config::{Config, ConnectionSettings, HttpSettings, ProtectedPaths};
 use crate::connection::{Connection, ConnectionState};
 use crate::connector::Connector;
 use crate::guest::Engine;
@@ -160,6 +160,12 @@ impl Running {
         let endpoint = config.otlp.endpoint.as_deref();
         let exporter = endpoint.map(Exporter::start).transpose();
         let exporter = exporter.map_err(|reason| StartError::Traces(reason.into()))?;
+        let protected = ProtectedPaths::new(
+            &config.files,
+            &config.host,
+            &config.nats,
+            own_server.as_deref(),
+        );
         let (server, settings, connection) = connect(own_server, config.nats).await?;
         let connector = Connector::over(connection.clone(), &settings, config.buckets.clone());
         let context = HostContext {
@@ -171,6 +177,7 @@ impl Running {
             default_bucket: settings.default_bucket,
             bucket_settings: config.buckets,
             drain_timeout: settings.drain_timeout,
+            protected,
             tracer: exporter.as_ref().map(Exporter::tracer),
         };
         let guests = Arc::new(RunningGuests::new(context));

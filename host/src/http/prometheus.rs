@@ -176,7 +176,7 @@ impl Collector for StatusCollector {
 type Stat = fn(&GuestStats) -> u64;
 type Case = (&'static str, Stat);
 
-const COUNTERS: [(&str, &str, Stat); 6] = [
+const COUNTERS: [(&str, &str, Stat); 7] = [
     (
         "guest_messages_received",
         "Messages that arrived for the guest",
@@ -199,6 +199,11 @@ const COUNTERS: [(&str, &str, Stat); 6] = [
         "guest_log_lines_dropped",
         "Log lines by the guest or on it that were above its limits",
         |guest| guest.log_lines_dropped,
+    ),
+    (
+        "guest_files_refused",
+        "Calls on files beyond the guest's limits of descriptors and disk",
+        |guest| guest.files_refused,
     ),
     (
         "guest_canaries_rolled_back",
@@ -233,7 +238,7 @@ const LABELLED_COUNTERS: [(&str, &str, &str, &[Case]); 2] = [
 
 type Now = fn(&GuestStatus) -> u64;
 
-const GAUGES: [(&str, &str, Now); 5] = [
+const GAUGES: [(&str, &str, Now); 8] = [
     (
         "guest_queue_messages",
         "Messages that wait for an instance",
@@ -256,6 +261,21 @@ const GAUGES: [(&str, &str, Now); 5] = [
         "guest_memory_bytes",
         "Bytes that the guest's instances take",
         |guest| guest.memory_bytes,
+    ),
+    (
+        "guest_descriptors",
+        "Descriptors that the guest has open",
+        |guest| guest.descriptors,
+    ),
+    (
+        "guest_file_calls",
+        "Calls on files that are under way",
+        |guest| guest.file_calls,
+    ),
+    (
+        "guest_disk_bytes",
+        "Bytes by which the guest has made its directories grow",
+        |guest| guest.disk_bytes,
     ),
 ];
 

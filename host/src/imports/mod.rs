@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `offered.rs` | the table of what is offered, and the linker's part of it |
 //! | `pubsub.rs`, `jetstream.rs`, `keyvalue.rs` | the interfaces of `wit/` |
+//! | `filesystem/` | `wasi:filesystem`, bounded |
 //! | `http.rs` | `wasi:http`, which some languages import unasked |
 //! | `ops.rs` | operations of guests, without WIT: policy, then NATS |
 //! | `import_context.rs` | what the imports of an instance may use |
@@ -12,6 +13,7 @@
 //! | `bindings.rs` | `wit/` as Rust; generated |
 
 mod bindings;
+mod filesystem;
 pub(crate) mod http;
 mod import_context;
 mod jetstream;
@@ -21,4 +23,6 @@ mod ops;
 mod pubsub;
 mod wit_error;
 
+pub use filesystem::GrantError;
+pub(crate) use filesystem::{FileThreads, FilesystemView, GrantedDir, GuestFiles};
 pub(crate) use import_context::{Ctx, CtxView, ImportContext};

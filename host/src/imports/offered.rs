@@ -6,6 +6,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::bindings;
+use super::filesystem::{self, FilesystemView};
 use super::import_context::CtxView;
 use crate::policy::Grant;
 
@@ -186,8 +187,10 @@ pub(crate) fn link<T: WasiView + Send + 'static>(
     linker: &mut Linker<T>,
     config: fn(&mut T) -> WasiConfig<'_>,
     view: fn(&mut T) -> CtxView<'_>,
+    files: fn(&mut T) -> FilesystemView<'_>,
 ) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    filesystem::link(linker, files)?;
     wasmtime_wasi_config::add_to_linker(linker, config)?;
     bindings::types::add_to_linker::<T, Nats>(linker, view)?;
     bindings::pubsub::add_to_linker::<T, Nats>(linker, view)?;

@@ -33,6 +33,12 @@ macro_rules! figures {
             pub(crate) instances: Arc<Gauge>,
             /// Bytes that the memories and tables of all instances take together.
             pub(crate) memory: Arc<Gauge>,
+            /// Descriptors that all instances have open together.
+            pub(crate) descriptors: Arc<Gauge>,
+            /// Calls on files that are under way, those that nobody waits for any more included.
+            pub(crate) file_calls: Arc<Gauge>,
+            /// Bytes by which the guest has made its directories grow.
+            pub(crate) disk: Gauge,
         }
 
         impl GuestCounters {
@@ -87,6 +93,8 @@ figures! {
     denied_settings,
     /// Log lines by the guest or on it that were above its limits and were dropped.
     log_lines_dropped,
+    /// Calls on files that were refused because the guest had as many descriptors, or bytes on disk, as it may have.
+    files_refused,
     /// Canaries that were rolled back because they failed too often.
     canaries_rolled_back,
     /// Replies and error answers that were sent.
@@ -197,6 +205,32 @@ pub(crate) struct GaugePart {
 impl Gauge {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds so much for as long as the answer is kept, unless that makes it more than `max`.
+    pub(crate) fn hold_within(self: &Arc<Self>, amount: u64, max: u64) -> Option<GaugePart> {
+        self.add_within(amount, max).then(|| GaugePart {
+            gauge: Arc::clone(self),
+            amount,
+        })
+    }
+
+    /// Adds so much, unless that makes it more than `max`. Returns whether it did. To add nothing never fails.
+    pub(crate) fn add_within(&self, amount: u64, max: u64) -> bool {
+        let more = |value: u64| value.checked_add(amount).filter(|sum| *sum <= max);
+        amount == 0
+            || self
+                .0
+                .try_update(Ordering::Relaxed, Ordering::Relaxed, more)
+                .is_ok()
+    }
+
+    /// Takes so much away, down to 0 at most.
+    pub(crate) fn subtract(&self, amount: u64) {
+        self.0
+            .update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+                value.saturating_sub(amount)
+            });
     }
 
     /// Adds so much, for as long as the answer is kept.

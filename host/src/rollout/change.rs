@@ -13,6 +13,7 @@ use super::running_guests::{RunningGuests, end_versions};
 use super::version::{Candidate, Retiring};
 use crate::config::CanarySettings;
 use crate::guest::{CompiledComponent, LoadError};
+use crate::imports::GrantedDir;
 use crate::trigger::{Prepared, VersionSubscriptions};
 
 /// A version that has started.
@@ -130,20 +131,20 @@ impl RunningGuests {
         starts: Vec<NewVersion>,
         compiled: &Compiled,
     ) -> Result<Vec<StartedVersion>, ChangeError> {
+        let dirs = self.open_dirs(&starts).await?;
         let mut contexts = BTreeMap::new();
-        let starts: Vec<_> = starts
-            .into_iter()
-            .map(|new| {
+        let starts: Vec<_> = std::iter::zip(starts, dirs)
+            .map(|(new, dirs)| {
                 let context: &mut GuestContext = contexts
                     .entry(new.guest.clone())
                     .or_insert_with(|| self.guest_context(&new.guest));
-                (context.clone(), new)
+                (context.clone(), new, dirs)
             })
             .collect();
-        let starts = starts.into_iter().map(async |(context, new)| {
+        let starts = starts.into_iter().map(async |(context, new, dirs)| {
             let is_canary = matches!(new.role, VersionRole::Canary(_));
             let component = compiled.get(new.digest);
-            let started = self.start(context, new, component).await;
+            let started = self.start(context, new, component, dirs).await;
             started.map_err(|error| match is_canary {
                 true => error.of_canary(),
                 false => error,
@@ -171,6 +172,7 @@ impl RunningGuests {
         context: GuestContext,
         new: NewVersion,
         component: Option<&CompiledComponent>,
+        dirs: Vec<GrantedDir>,
     ) -> Result<StartedVersion, ChangeError> {
         let NewVersion {
             number,
@@ -187,7 +189,8 @@ impl RunningGuests {
         let component = component.ok_or_else(|| failed(missing().into()))?.clone();
         let instances = self.reserve(&context.name, settings.instances.max.get())?;
         let host = self.context();
-        let started = Candidate::start(host, &context, number, settings, component, instances);
+        let started =
+            Candidate::start(host, &context, number, settings, component, dirs, instances);
         let candidate = started.await.map_err(|error| failed(error.into()))?;
         Ok(StartedVersion {
             context,

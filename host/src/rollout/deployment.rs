@@ -234,6 +234,9 @@ impl Deployment {
             in_flight: counters.in_flight.get(),
             instances: counters.instances.get(),
             memory_bytes: counters.memory.get(),
+            descriptors: counters.descriptors.get(),
+            file_calls: counters.file_calls.get(),
+            disk_bytes: counters.disk.get(),
             stats: counters.snapshot(),
             handling: counters.handling.snapshot(),
             canary: self

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use crate::config::BucketSettings;
+use crate::config::{BucketSettings, ProtectedPaths};
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::guest::Engine;
+use crate::imports::FileThreads;
 use crate::metrics::GuestCounters;
 use crate::policy::ReplySubjects;
 use crate::queue::Queue;
@@ -35,6 +36,8 @@ pub(crate) struct HostContext {
     pub(crate) bucket_settings: BTreeMap<String, BucketSettings>,
     /// The time that a version or a guest may take to finish its messages.
     pub(crate) drain_timeout: Duration,
+    /// Files and directories of the host's own, which no guest may have.
+    pub(crate) protected: ProtectedPaths,
     /// The tracer. There is none if the host records no traces.
     pub(crate) tracer: Option<Tracer>,
 }
@@ -50,6 +53,8 @@ pub(super) struct GuestContext {
     pub(super) queue: Arc<Queue<Incoming>>,
     /// Counts and gauges of all versions together, since the guest was loaded.
     pub(super) counters: Arc<GuestCounters>,
+    /// The threads on which the guest's calls on files wait for disks.
+    pub(super) file_threads: Arc<FileThreads>,
     /// Woken when a canary has failed.
     pub(super) canary_failure: Arc<Notify>,
     /// Versions that get no more messages, and have not ended.
@@ -74,6 +79,7 @@ impl GuestContext {
             name: name.into(),
             intake: Arc::new(intake),
             queue,
+            file_threads: Arc::new(FileThreads::new(&counters.file_calls)),
             counters,
             canary_failure,
             retiring: TaskTracker::new(),

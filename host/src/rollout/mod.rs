@@ -7,6 +7,7 @@
 //! | `apply.rs`, `judge.rs` | requests: load, replace, unload, apply; promote, abort, roll back |
 //! | `resolve.rs` | settings → components, fetched and compiled |
 //! | `diff.rs` | desired and running → steps; pure |
+//! | `grants.rs` | directories, opened and kept apart from components |
 //! | `change.rs` | the steps, carried out: all or none |
 //! | `deployment.rs` | one guest in service |
 //! | `version.rs`, `canary.rs` | one version of a guest, and one that is tried |
@@ -37,6 +38,7 @@ mod canary;
 mod change;
 mod deployment;
 mod diff;
+mod grants;
 mod guest_context;
 mod judge;
 mod report;

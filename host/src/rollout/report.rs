@@ -1,11 +1,14 @@
 //! Reports and errors of changes: what became of messages, and what kept a guest out of service.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::version::VersionEnd;
+use crate::component::ComponentSource;
 use crate::config::MAX_INSTANCES;
 use crate::error::Error;
 use crate::guest::{GuestStartError, LoadError};
+use crate::imports::GrantError;
 use crate::metrics::GuestStats;
 use crate::trigger::SubscribeRefused;
 
@@ -83,6 +86,19 @@ pub enum GuestError {
     /// The guest trapped, took too long or failed while it started.
     #[error(transparent)]
     Start(#[from] GuestStartError),
+    /// One of the guest's directories cannot be opened, or is none that a guest may have.
+    #[error(transparent)]
+    Directory(#[from] GrantError),
+    /// The component lies in a directory of a guest, which could read it, or put another there.
+    #[error("its component {component} lies in {}, a directory of guest {guest:?}", directory.display())]
+    ComponentInDirectory {
+        /// The component's file.
+        component: ComponentSource,
+        /// The directory.
+        directory: PathBuf,
+        /// The guest that has it.
+        guest: String,
+    },
     /// A subscription was refused.
     #[error("cannot subscribe to {subject:?}")]
     Subscribe {

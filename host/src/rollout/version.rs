@@ -12,7 +12,7 @@ use crate::component::Digest;
 use crate::config::GuestSettings;
 use crate::dispatch::{Dispatcher, Drained};
 use crate::guest::{CompiledComponent, Guest, GuestStartError, InstanceTemplate};
-use crate::imports::ImportContext;
+use crate::imports::{GrantedDir, ImportContext};
 use crate::policy::Policy;
 use crate::queue::ReaderId;
 use crate::trigger::VersionSubscriptions;
@@ -62,6 +62,7 @@ impl Candidate {
         number: u32,
         settings: GuestSettings,
         component: CompiledComponent,
+        dirs: Vec<GrantedDir>,
         instances: OwnedSemaphorePermit,
     ) -> Result<Self, GuestStartError> {
         let name = &context.name;
@@ -85,6 +86,8 @@ impl Candidate {
             number,
             settings.clone(),
             imports,
+            dirs,
+            Arc::clone(&context.file_threads),
         ));
         let guest = Guest::new(Arc::clone(&host.engine), component.clone(), template);
         let guest = Arc::new(guest);
