@@ -1,6 +1,6 @@
 //! The list of targets.
 
-use super::fuzzer::{run_as_told, run_for_a_moment};
+use super::fuzzer::{kind_of, run_as_told, run_for_a_moment};
 
 /// A fuzz target.
 pub(super) struct Target {
@@ -40,7 +40,14 @@ macro_rules! targets {
     };
 }
 
+/// Inspects a component. What was found is not told: inputs are of a kind if they are about as long and begin alike.
+fn inspect_component(bytes: &[u8]) -> u64 {
+    crate::fuzzing::inspect(bytes);
+    kind_of(&(bytes.len() / 16, bytes.get(8)))
+}
+
 targets! {
+    component: super::inspect_component, &["wharf:nats/pubsub@0.2.0", "wasi:io/poll@0.2.0", "\0asm", "\x01", "\x7f"];
     config: crate::config::fuzz, &[
         "[nats]", "[host]", "[admin]", "[http]", "[otlp]", "[guests.a]", "[guests.a.canary]", "[buckets.b]", "servers",
         "server = ", "component = ", "subscribe = [", "publish = ", "limits.time = ", "\"5s\"", "\"64MiB\"", "replies",
