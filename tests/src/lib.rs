@@ -36,6 +36,7 @@
 //! | `guest_limits.rs`              | what a guest uses up is bounded, and trying more costs it an instance, not the host |
 //! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |
 //! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
+//! | `host_intake.rs`               | what is sent to the host itself holds up nobody and fills no memory |
 //! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
 //! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
 //! | `keyvalue/buckets.rs`          | buckets are created, changed and deleted as the settings say |

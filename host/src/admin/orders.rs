@@ -5,13 +5,12 @@ use std::sync::Arc;
 use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::admin_context::AdminContext;
+use super::admin_context::{AdminContext, AnswerContent, OrderResult};
 use super::stats::one_line;
 use super::summary::{details, summary};
 use super::wire::{DrainSummary, ErrorReply, GuestList, GuestRef, LoadRequest, Verb};
@@ -62,9 +61,6 @@ enum Change {
     Abort(GuestRef),
 }
 
-/// Answer to an order: JSON, or an error.
-type OrderResult = Result<Value, ErrorReply>;
-
 impl OrderHandler {
     pub(super) fn new(context: Arc<AdminContext>) -> Self {
         Self(context)
@@ -110,7 +106,7 @@ impl OrderHandler {
                 404,
                 format!("there is no {} here, but {known}", quoted(word)),
             );
-            return context.send_now(reply_to, &Err(unknown));
+            return context.send_now(reply_to, Err(unknown));
         };
         let most = match verb {
             Verb::List | Verb::Drain => usize::MAX,
@@ -120,7 +116,7 @@ impl OrderHandler {
         if message.payload.len() > most {
             let bytes = message.payload.len();
             let words = format!("the request has {bytes} bytes, and may have {most}");
-            return context.settle_now(verb, begun, reply_to, &Err(error_reply(400, words)));
+            return context.settle_now(verb, begun, reply_to, Err(error_reply(400, words)));
         }
         let payload = match verb {
             Verb::List | Verb::Drain => Vec::new(),
@@ -153,7 +149,7 @@ impl OrderHandler {
             }
             Verb::Drain => {
                 let done = encode(&DrainSummary::default());
-                context.settle_now(verb, begun, order.reply_to, &done);
+                context.settle_now(verb, begun, order.reply_to, done);
                 tracing::info!("told to drain");
                 context.stop.cancel();
             }
@@ -166,7 +162,7 @@ impl Order {
     fn refuse(self, context: &AdminContext, kind: &str, most: usize) {
         let words = format!("{most} {kind} are waiting for their turn: try again later");
         let refused = Err(error_reply(429, words));
-        context.settle_now(self.verb, self.begun, self.reply_to, &refused);
+        context.settle_now(self.verb, self.begun, self.reply_to, refused);
     }
 }
 
@@ -307,21 +303,20 @@ impl AdminContext {
         verb: Verb,
         begun: Instant,
         reply_to: Option<Subject>,
-        result: &OrderResult,
+        result: OrderResult,
     ) {
         self.stats
             .count(verb, begun.elapsed(), result.as_ref().err());
         self.send_now(reply_to, result);
     }
 
-    fn send_now(&self, reply_to: Option<Subject>, result: &OrderResult) {
-        let (headers, payload) = reply(result);
-        self.answer_now(reply_to, headers, || payload);
+    fn send_now(&self, reply_to: Option<Subject>, result: OrderResult) {
+        self.answer_now(reply_to, AnswerContent::Result(result));
     }
 }
 
 /// A result as it travels: its headers, if it is an error, and its payload.
-fn reply(result: &OrderResult) -> (Option<HeaderMap>, Bytes) {
+pub(super) fn reply(result: &OrderResult) -> (Option<HeaderMap>, Bytes) {
     match result {
         Ok(value) => (None, value.to_string().into()),
         Err(error) => {
