@@ -179,7 +179,9 @@ mod tests {
         };
         let held = async { one.hold(&mut first, refuse).await };
         let late = async { other.hold(&mut second, refuse).await };
-        let (held, late, lengths) = tokio::join!(held, late, opening);
+        let all = async { tokio::join!(held, late, opening) };
+        let all = tokio::time::timeout(std::time::Duration::from_secs(10), all).await;
+        let (held, late, lengths) = all.expect("what there is no room for is refused");
         let lengths_of = |held: Option<VecDeque<async_nats::Message>>| -> Vec<usize> {
             held.into_iter().flatten().map(|m| m.length).collect()
         };
