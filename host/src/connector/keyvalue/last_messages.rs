@@ -99,8 +99,8 @@ pub(super) async fn read(
         tracing::debug!(bucket = api.bucket, %error, "a listing's consumer was left to the server");
     }
     match read {
-        // Whatever was found first of it.
-        Err(ReadError::Failed(Error::Unavailable(_) | Error::Timeout))
+        // Whatever was found first of it: also the end, as what comes before it may have been lost.
+        Ok(()) | Err(ReadError::Failed(Error::Unavailable(_) | Error::Timeout))
             if has_broken(api, disconnects) =>
         {
             Err(ReadError::ConnectionLost)
