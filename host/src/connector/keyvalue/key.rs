@@ -29,6 +29,9 @@ pub(super) fn encode(key: &str) -> Result<String, Error> {
 
 /// The key that travels as `wire`; none where no key does, which happens where another client chose the key.
 pub(super) fn decode(wire: &str) -> Option<String> {
+    if is_plain(wire) {
+        return Some(wire.to_owned());
+    }
     let mut bytes = Vec::with_capacity(wire.len());
     let mut rest = wire.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -44,6 +47,24 @@ pub(super) fn decode(wire: &str) -> Option<String> {
     let key = String::from_utf8(bytes).ok()?;
     // `=41` would read as `A`, but `A` does not travel so: a `get` would look elsewhere.
     (write(&key, true) == wire).then_some(key)
+}
+
+/// Whether a key travels as `wire`.
+pub(super) fn is_key(wire: &str) -> bool {
+    is_plain(wire) || decode(wire).is_some()
+}
+
+/// Whether this is a key that travels as it is, as most do.
+fn is_plain(wire: &str) -> bool {
+    let mut last = b'.';
+    for byte in wire.bytes() {
+        let is_safe = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_');
+        if !is_safe && (byte != b'.' || last == b'.') {
+            return false;
+        }
+        last = byte;
+    }
+    last != b'.'
 }
 
 /// Wire filters that let through at least the keys that begin with `prefix`: whole parts only, as subjects go.
@@ -127,6 +148,8 @@ mod tests {
             }
         }
         let key = decode(&text);
+        assert_eq!(is_key(&text), key.is_some());
+        assert!(!is_plain(&text) || (write(&text, true) == text && key.as_deref() == Some(&*text)));
         if let Some(key) = &key {
             // The empty text is no key.
             assert!(

@@ -65,7 +65,10 @@ pub(super) async fn count(api: &Api, history: &ListingHistory) -> Result<u64, Er
             if message.sequence > state.last_sequence {
                 return Ok(ControlFlow::Break(()));
             }
-            let is_key = decode(&prefix, message.subject).is_some();
+            let is_key = message
+                .subject
+                .strip_prefix(&*prefix)
+                .is_some_and(key::is_key);
             others += u64::from(!(message.is_value && is_key));
             Ok(ControlFlow::Continue(()))
         });
