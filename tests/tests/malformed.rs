@@ -92,9 +92,8 @@ async fn a_guest_reads_lists_and_deletes_what_is_stored_and_nobody_is_interrupte
     let (probe, mut raw) = host().await?;
     for (key, headers) in [("one", LONE_CR), ("two", SPACE_IN_NAME)] {
         let subject = format!("$KV.b.{key}");
-        raw.publish(subject, "", headers, key.as_bytes()).await?;
+        raw.store(subject, headers, key.as_bytes()).await?;
     }
-    raw.flush().await?;
     let count = async || probe.ok(json!({ "do": "count", "bucket": "b" })).await;
     for key in ["one", "two"] {
         let get = json!({ "do": "get", "bucket": "b", "key": key });

@@ -184,9 +184,9 @@ async fn put_unreadable(store: &ObjectStore, raw: &mut Raw, component_of: &str) 
     }
     for name in ["Z3Vlc3Qud2FzbQ==", "b3RoZXI="] {
         let (subject, meta) = (format!("$O.plugins.M.{name}"), serde_json::to_vec(&info)?);
-        raw.publish(subject, "", LONE_CR, &meta).await?;
+        raw.store(subject, LONE_CR, &meta).await?;
     }
-    raw.flush().await
+    Ok(())
 }
 
 #[tokio::test]
@@ -225,9 +225,8 @@ async fn a_link_leads_to_its_object_and_a_circle_of_links_to_an_error() -> Resul
     let mut raw = Raw::connect(&server).await?;
     // "circle", which is itself meant instead.
     let meta = br#"{"name":"circle","bucket":"plugins","options":{"link":{"bucket":"plugins","name":"circle"}}}"#;
-    raw.publish("$O.plugins.M.Y2lyY2xl", "", b"NATS/1.0\r\n\r\n", meta)
-        .await?;
-    raw.flush().await?;
+    let subject = "$O.plugins.M.Y2lyY2xl";
+    raw.store(subject, b"NATS/1.0\r\n\r\n", meta).await?;
     let refused = format!("{:?}", load("circle").await?.expect_err("a circle"));
     ensure!(refused.contains("links"), "{refused}");
     Ok(())

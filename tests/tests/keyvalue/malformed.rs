@@ -33,9 +33,7 @@ async fn store(server: &TestServer) -> Result<(Raw, Vec<String>)> {
             .await?;
     }
     // No text, so no key.
-    raw.publish(b"$KV.b.\xff", "", b"NATS/1.0\r\n\r\n", b"x")
-        .await?;
-    raw.flush().await?;
+    raw.store(b"$KV.b.\xff", b"NATS/1.0\r\n\r\n", b"x").await?;
     Ok((raw, UNREADABLE.map(|(key, _)| key.to_owned()).to_vec()))
 }
 
@@ -93,8 +91,7 @@ async fn in_a_stream_with_other_subjects_besides_the_buckets_they_are_listed_lik
     config.subjects.push("other.>".into());
     jetstream.update_stream(config).await?;
     let (mut raw, keys) = store(&server).await?;
-    raw.publish("other.a", "", LONE_CR, b"").await?;
-    raw.flush().await?;
+    raw.store("other.a", LONE_CR, b"").await?;
     bucket.set_raw("last", "x", None).await?;
     assert_eq!(bucket.count().await?, keys.len() as u64 + 1);
     assert_eq!(bucket.keys(None).await?.len(), keys.len() + 1);
@@ -109,8 +106,7 @@ async fn all_revisions_of_a_key_are_read_of_which_some_are_such() -> Result<()> 
     bucket.set_raw("k", "1", None).await?;
     let mut raw = Raw::connect(&server).await?;
     raw.publish("$KV.b.k", "", LONE_CR, b"2").await?;
-    raw.publish("$KV.b.k", "", UNREADABLE_MARK, b"").await?;
-    raw.flush().await?;
+    raw.store("$KV.b.k", UNREADABLE_MARK, b"").await?;
     bucket.set_raw("k", "4", None).await?;
     let values: Vec<_> = bucket
         .history("k")
@@ -139,8 +135,7 @@ async fn in_a_large_bucket_the_first_listing_interrupts_the_connection_and_no_ot
     raw.flush().await?;
     bucket.set_raw("last", "x", None).await?;
     // A mark that comes after one that cannot be read, and may be lost with it.
-    raw.publish("$KV.b.late", "", LONE_CR, b"x").await?;
-    raw.flush().await?;
+    raw.store("$KV.b.late", LONE_CR, b"x").await?;
     bucket.delete("k1").await?;
     let expected = OTHERS + unreadable.len() + 1;
     let count = soon("the keys are counted", bucket.count()).await??;
