@@ -38,6 +38,7 @@
 //! | `guest_limits.rs`              | what a guest uses up is bounded, and trying more costs it an instance, not the host |
 //! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |
 //! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
+//! | `host_intake.rs`               | what is sent to the host itself holds up nobody and fills no memory |
 //! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
 //! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
 //! | `instances.rs`                 | instances are shared: guests get them as they need them, and keep them from nobody |
@@ -47,6 +48,7 @@
 //! | `keyvalue/interop.rs`          | buckets are shared with other clients |
 //! | `keyvalue/listing.rs`          | all keys are listed and counted |
 //! | `keyvalue/main.rs`             | (no tests: key/value, for Rust callers) |
+//! | `keyvalue/malformed.rs`        | messages that no client can read are keys and values like any other |
 //! | `keyvalue/ttl.rs`              | values expire when they should, whoever writes them |
 //! | `keyvalue/values.rs`           | every function on values, as one caller sees it |
 //! | `keyvalue/writers.rs`          | of several writers at once each succeeds or is told |

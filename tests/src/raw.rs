@@ -88,6 +88,29 @@ impl Raw {
         self.send(&parts.concat()).await
     }
 
+    /// Publishes such a message to a stream, and waits until it is stored, with all that was published before. Hears what
+    /// else arrives meanwhile, too: for a client that has no other subscription.
+    ///
+    /// # Errors
+    /// As [`Raw::send`], and when it is not stored.
+    pub async fn store(
+        &mut self,
+        subject: impl AsRef<[u8]>,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<()> {
+        const ANSWER: &str = "_INBOX.raw.stored";
+        self.subscribe(ANSWER).await?;
+        self.publish(subject, ANSWER, headers, payload).await?;
+        let answer = self.next().await?.payload;
+        let text = String::from_utf8_lossy(&answer);
+        ensure!(
+            text.contains("\"seq\":") && !text.contains("error"),
+            "{text}"
+        );
+        Ok(())
+    }
+
     /// Waits until the server has taken everything that was sent before.
     ///
     /// # Errors

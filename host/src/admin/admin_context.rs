@@ -5,16 +5,41 @@ use std::time::SystemTime;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::order_files::OrderFiles;
 use super::stats::EndpointStats;
+use super::wire::ErrorReply;
 use crate::config::{AdminSettings, HostSettings};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::policy::ReplySubjects;
 use crate::rollout::RunningGuests;
+
+/// The most short answers that wait to be sent. Each has a subject of at most 1 KiB.
+const MAX_SHORT_ANSWERS: usize = 16_384;
+
+/// A short answer that waits to be sent.
+pub(super) struct ShortAnswer {
+    /// The subject that it goes to, where answers may go.
+    pub(super) reply_to: Subject,
+    /// The answer itself.
+    pub(super) content: AnswerContent,
+}
+
+/// The content of a short answer, in the least form.
+pub(super) enum AnswerContent {
+    /// A description of the host, written when it is sent: the last token of `$SRV.<verb>`.
+    Description(&'static str),
+    /// The result of an order.
+    Result(OrderResult),
+}
+
+/// Answer to an order: JSON, or an error.
+pub(super) type OrderResult = Result<Value, ErrorReply>;
 
 /// The host, as those see it who answer for it.
 pub(crate) struct AdminContext {
@@ -30,6 +55,10 @@ pub(crate) struct AdminContext {
     pub(super) files: OrderFiles,
     /// Subjects that answers may go to.
     replies: ReplySubjects,
+    /// The way to the task that sends short answers.
+    answers: mpsc::Sender<ShortAnswer>,
+    /// The other end of that way, until the task takes it.
+    unsent: Option<mpsc::Receiver<ShortAnswer>>,
     /// Counts of the orders so far.
     pub(super) stats: EndpointStats,
     /// The host's connection, on which orders come and answers go.
@@ -51,7 +80,10 @@ impl AdminContext {
         guests: Arc<RunningGuests>,
         stop: CancellationToken,
     ) -> Self {
+        let (answers, unsent) = mpsc::channel(MAX_SHORT_ANSWERS);
         Self {
+            answers,
+            unsent: Some(unsent),
             name: settings.name.clone().unwrap_or_else(default_name),
             id: nuid::next().to_string(),
             started: SystemTime::now(),
@@ -73,7 +105,7 @@ impl AdminContext {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let Some(reply_to) = reply_to.filter(|subject| self.replies.covers(subject)) else {
+        let Some(reply_to) = self.may_answer(reply_to) else {
             return Ok(());
         };
         let sent = self
@@ -81,6 +113,31 @@ impl AdminContext {
             .publish(reply_to, None, headers, payload)
             .await;
         sent.inspect_err(|error| tracing::debug!("an answer could not be sent: {error}"))
+    }
+
+    /// Answers as [`AdminContext::answer`] does, but without waiting, so that whoever reads questions reads the next one at
+    /// once: short answers wait to be sent, and one for which there is no room is dropped.
+    pub(super) fn answer_now(&self, reply_to: Option<Subject>, content: AnswerContent) {
+        let Some(reply_to) = self.may_answer(reply_to) else {
+            return;
+        };
+        if self
+            .answers
+            .try_send(ShortAnswer { reply_to, content })
+            .is_err()
+        {
+            tracing::debug!("an answer could not be sent: too many wait");
+        }
+    }
+
+    /// The short answers that are to be sent, for the one task that sends them.
+    pub(super) fn take_short_answers(&mut self) -> Option<mpsc::Receiver<ShortAnswer>> {
+        self.unsent.take()
+    }
+
+    /// The subject, if answers may go there.
+    fn may_answer(&self, reply_to: Option<Subject>) -> Option<Subject> {
+        reply_to.filter(|subject| self.replies.covers(subject))
     }
 }
 

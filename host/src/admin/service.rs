@@ -9,12 +9,13 @@ use std::time::Duration;
 use async_nats::Message;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::admin_context::AdminContext;
-use super::orders::OrderHandler;
+use super::admin_context::{AdminContext, AnswerContent, ShortAnswer};
+use super::orders::{OrderHandler, reply};
 use super::wire::{SERVICE, Verb, orders_subject, subject};
 use crate::connection::Inbound;
 use crate::error::Error;
@@ -39,12 +40,18 @@ pub(crate) struct Service {
 
 impl Service {
     /// Begins to answer. A host that cannot be seen runs all the same: what keeps it from being seen is logged.
-    pub(crate) async fn start(context: AdminContext) -> Self {
-        let context = Arc::new(context);
+    pub(crate) async fn start(mut context: AdminContext) -> Self {
         let mut service = Self {
             closed: CancellationToken::new(),
             tasks: JoinSet::new(),
         };
+        let answers = context.take_short_answers();
+        let context = Arc::new(context);
+        if let Some(answers) = answers {
+            let sending = send_answers(Arc::clone(&context), answers, service.closed.clone());
+            let runtime = context.connection.runtime();
+            service.tasks.spawn_on(sending, runtime);
+        }
         if let Err(error) = service.begin(&context).await {
             tracing::warn!(
                 "the host cannot be seen by its name {:?}: {error}",
@@ -107,7 +114,38 @@ impl Service {
     }
 }
 
-/// Answers one kind of question about the host, until the service is closed.
+/// Sends short answers, until the service is closed, and then those that wait.
+async fn send_answers(
+    context: Arc<AdminContext>,
+    mut answers: mpsc::Receiver<ShortAnswer>,
+    closed: CancellationToken,
+) {
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = answers.recv() => answer,
+            // What is asked from now on nobody reads.
+            () = closed.cancelled() => {
+                answers.close();
+                answers.recv().await
+            }
+        };
+        let Some(ShortAnswer { reply_to, content }) = answer else {
+            return;
+        };
+        let (headers, payload) = match content {
+            AnswerContent::Description(verb) => {
+                (None, description(&context, verb).to_string().into())
+            }
+            AnswerContent::Result(result) => reply(&result),
+        };
+        // Whoever asked asks again if it cannot be sent; the reason has been logged.
+        let _unsent = context.answer(Some(reply_to), headers, payload).await;
+    }
+}
+
+/// Answers one kind of question about the host, until the service is closed. Each question is read at once, and nothing of
+/// it is kept but the subject that the answer goes to.
 async fn describe(
     context: Arc<AdminContext>,
     verb: &'static str,
@@ -115,9 +153,7 @@ async fn describe(
     closed: CancellationToken,
 ) {
     while let Some(Some(Message { reply, .. })) = closed.run_until_cancelled(inbound.next()).await {
-        let answer = description(&context, verb).to_string();
-        // Whoever asked asks again; the reason has been logged.
-        let _unsent = context.answer(reply, None, answer.into()).await;
+        context.answer_now(reply, AnswerContent::Description(verb));
     }
 }
 
@@ -146,7 +182,7 @@ fn description(context: &AdminContext, verb: &str) -> Value {
         "version": VERSION,
         "metadata": {
             "host": context.name,
-            "guests": context.guests.status().len().to_string(),
+            "guests": context.guests.count().to_string(),
             "admin": context.takes_orders.to_string(),
         },
     });

@@ -29,6 +29,9 @@ pub(super) fn encode(key: &str) -> Result<String, Error> {
 
 /// The key that travels as `wire`; none where no key does, which happens where another client chose the key.
 pub(super) fn decode(wire: &str) -> Option<String> {
+    if is_plain(wire) {
+        return Some(wire.to_owned());
+    }
     let mut bytes = Vec::with_capacity(wire.len());
     let mut rest = wire.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -44,6 +47,24 @@ pub(super) fn decode(wire: &str) -> Option<String> {
     let key = String::from_utf8(bytes).ok()?;
     // `=41` would read as `A`, but `A` does not travel so: a `get` would look elsewhere.
     (write(&key, true) == wire).then_some(key)
+}
+
+/// Whether a key travels as `wire`.
+pub(super) fn is_key(wire: &str) -> bool {
+    is_plain(wire) || decode(wire).is_some()
+}
+
+/// Whether this is a key that travels as it is, as most do.
+fn is_plain(wire: &str) -> bool {
+    let mut last = b'.';
+    for byte in wire.bytes() {
+        let is_safe = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_');
+        if !is_safe && (byte != b'.' || last == b'.') {
+            return false;
+        }
+        last = byte;
+    }
+    last != b'.'
 }
 
 /// Wire filters that let through at least the keys that begin with `prefix`: whole parts only, as subjects go.
@@ -99,10 +120,52 @@ fn write(text: &str, closed: bool) -> String {
 }
 
 #[cfg(test)]
+pub(crate) use tests::fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzz::kind_of;
+
+    /// Encodes a text that nobody meant as a key, and decodes it as if it had travelled.
+    pub(crate) fn fuzz(input: &[u8]) -> u64 {
+        let text = String::from_utf8_lossy(input);
+        let wire = encode(&text);
+        if let Ok(wire) = &wire {
+            assert!(
+                is_valid_on_the_wire(wire) && wire.len() <= MAX_WIRE_BYTES,
+                "{wire}"
+            );
+            assert_eq!(decode(wire).as_deref(), Some(&*text));
+            // At the beginning, where most differs, and here and there.
+            let ends = (0..text.len().min(8)).chain((0..=text.len()).step_by(61));
+            for end in ends.filter(|end| text.is_char_boundary(*end)) {
+                let filters = filters(&text[..end]).expect("a part of a key is no longer than it");
+                let through = filters.iter().filter(|filter| lets_through(filter, wire));
+                assert_eq!(through.count(), 1, "{wire} {filters:?}");
+            }
+        }
+        let key = decode(&text);
+        assert_eq!(is_key(&text), key.is_some());
+        assert!(!is_plain(&text) || (write(&text, true) == text && key.as_deref() == Some(&*text)));
+        if let Some(key) = &key {
+            // The empty text is no key.
+            assert!(
+                key.is_empty()
+                    || text.len() > MAX_WIRE_BYTES
+                    || encode(key).as_deref() == Ok(&*text)
+            );
+        }
+        let escapes = wire.as_ref().map(|wire| wire.matches('=').count().min(16));
+        kind_of(&(
+            escapes.ok(),
+            key.is_some(),
+            text.matches('.').count().min(8),
+            text.len() / 64,
+        ))
+    }
 
     /// Checks that every client of NATS takes this for a key.
     fn is_valid_on_the_wire(wire: &str) -> bool {
