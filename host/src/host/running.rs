@@ -186,24 +186,16 @@ impl Running {
         super::memory::log_bounds(&config.guests, slots.capacity());
         let guests = Arc::new(RunningGuests::new(context));
         readiness.watch(&connection, &guests);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "`Running` owns it, and aborts it"
-        )]
-        let judging = Handle::current().spawn(Arc::clone(&guests).judge_canaries());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "`Running` owns it, and aborts it"
-        )]
-        let sweeping = Handle::current().spawn(async move { slots.sweep().await });
+        let judging = owned(Arc::clone(&guests).judge_canaries());
+        let sweeping = owned(async move { slots.sweep().await });
         let mut running = Self {
             http,
             server,
             connection: connection.clone(),
             guests: Arc::clone(&guests),
             service: None,
-            judge: AbortOnDropHandle::new(judging),
-            _sweeper: AbortOnDropHandle::new(sweeping),
+            judge: judging,
+            _sweeper: sweeping,
             drain_timeout: settings.drain_timeout,
             exporter,
         };
@@ -311,6 +303,15 @@ async fn connect(
             Err(StartError::Connect(error))
         }
     }
+}
+
+/// Runs a task that is aborted when its handle is dropped.
+fn owned<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> AbortOnDropHandle<T> {
+    #[expect(clippy::disallowed_methods, reason = "whoever has the handle owns it")]
+    let task = Handle::current().spawn(task);
+    AbortOnDropHandle::new(task)
 }
 
 async fn engine(config: &Config) -> Result<Arc<Engine>, StartError> {
