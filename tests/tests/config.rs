@@ -399,6 +399,7 @@ fn every_key_of_the_settings_file_and_of_the_environment_is_read() {
         ("DEFAULT_BUCKET", "main"),
         ("PREFIX", "eu."),
         ("TOKEN", "hunter2"),
+        ("FILTER", "always"),
     ];
     let lines: String = keys
         .iter()
@@ -423,6 +424,7 @@ fn every_key_of_the_settings_file_and_of_the_environment_is_read() {
         prefix: "eu.".to_owned(),
         auth: Auth::Token(Secret::new("hunter2")),
         tls: TlsSettings::default(),
+        filter: FilterMode::Always,
     };
     assert_eq!(from_file.nats, expected);
 }
@@ -532,6 +534,22 @@ wharf.toml:31:2: unknown key "guest"; did you mean "guests"?"#;
 #[test]
 fn every_problem_is_reported_at_once_with_its_place() {
     assert_eq!(Written::toml(WRONG).problems(), ITS_PROBLEMS);
+}
+
+#[test]
+fn the_filter_is_automatic_always_on_or_never() {
+    let nats = |text: &str| Written::toml(&format!("[nats]\n{text}"));
+    for (text, expected) in [
+        ("", FilterMode::Auto),
+        ("filter = 'auto'", FilterMode::Auto),
+        ("filter = 'always'", FilterMode::Always),
+        ("filter = 'never'", FilterMode::Never),
+    ] {
+        assert_eq!(nats(text).valid().nats.filter, expected, "{text}");
+    }
+    let said = nats("filter = 'on'").problems();
+    let expected = "wharf.toml:2:10: \"on\" is neither \"auto\" nor \"always\" nor \"never\"";
+    assert_eq!(said, expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wharf::config::{AdminSettings, BucketAccess};
-use wharf::{Grant, OutcomeKind};
+use wharf::{Grant, MalformedCause, OutcomeKind};
 use wharf_tests::probe::Probe;
 use wharf_tests::soon;
 use wharf_tests::wharf::{command, run};
@@ -57,6 +57,10 @@ async fn each_grant_and_each_outcome_is_a_label_of_the_metrics() -> Result<()> {
     }
     for outcome in OutcomeKind::ALL {
         let label = format!("outcome=\"{}\"", outcome.label());
+        assert!(metrics.contains(&label), "{label}: {metrics}");
+    }
+    for cause in MalformedCause::ALL {
+        let label = format!("cause=\"{}\"", cause.label());
         assert!(metrics.contains(&label), "{label}: {metrics}");
     }
     probe.host.shutdown().await;

@@ -44,7 +44,8 @@ Examples:
 
 Connection settings also come from the environment, which overrides files: NATS_SERVER, NATS_MAX_RECONNECT, \
 NATS_RECONNECT_WAIT, NATS_CONNECT_TIMEOUT, NATS_DRAIN_TIMEOUT, NATS_RANDOMIZE, NATS_DEFAULT_BUCKET, NATS_PREFIX, \
-NATS_CREDENTIALS, NATS_NKEY_FILE, NATS_TOKEN, NATS_USERNAME, NATS_PASSWORD, NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA. \
+NATS_CREDENTIALS, NATS_NKEY_FILE, NATS_TOKEN, NATS_USERNAME, NATS_PASSWORD, NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA, \
+NATS_FILTER. \
 WHARF_LOG filters log lines: `info,wharf=debug`.
 
 Exit codes: 0 success, 1 something failed or messages were abandoned, 2 the arguments or settings are wrong.";

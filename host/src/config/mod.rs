@@ -41,7 +41,7 @@ mod value;
 pub use crate::component::{ComponentSource, parse_object};
 pub use bucket_settings::{BucketSettings, Storage};
 pub use canary_settings::CanarySettings;
-pub use connection_settings::{Auth, ConnectionSettings, Secret, Servers, TlsSettings};
+pub use connection_settings::{Auth, ConnectionSettings, FilterMode, Secret, Servers, TlsSettings};
 #[cfg(test)]
 pub(crate) use fuzz::fuzz;
 pub use guest_settings::{

@@ -15,6 +15,12 @@
 //! | `inbound.rs` | a subscription as its reader holds it, and the steps that stop several without losing a message |
 //! | `subscription.rs` | the state of one subscription, which outlives clients |
 //! | `open_subscriptions.rs` | all subscriptions, so that they can move to another client |
+//! | `server_choice.rs` | the client's next server: directly, or through the relay |
+//! | `filter_switch.rs` | the decision whether messages pass the filter |
+//! | `header_limits.rs` | the limits of headers, for messages that have not passed the filter |
+//! | `relay/` | a relay between client and server, with a filter for what the client cannot read |
+//! | `log_throttle.rs` | log lines that every message can cause, at most one a second |
+//! | `publish_subject.rs` | the check of a subject that is published on |
 //! | `publish_ack.rs` | a stream's acknowledgement of a publish |
 //! | `connect_error.rs` | errors of connecting |
 
@@ -24,12 +30,18 @@ mod client;
 mod client_signs;
 mod connect_error;
 mod events;
+mod filter_switch;
+mod header_limits;
 mod inbound;
 mod inbox;
+mod log_throttle;
 mod open_subscriptions;
 mod options;
 mod publish_ack;
+mod publish_subject;
 mod reconnect;
+mod relay;
+mod server_choice;
 mod shared;
 mod subscription;
 mod thread;
@@ -48,12 +60,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::ConnectionSettings;
 use crate::error::Error;
-use crate::protocol::subject::{MAX_SUBJECT_BYTES, check_pattern, check_queue, check_subject};
+use crate::protocol::subject::{check_pattern, check_queue};
 
 use client::{Clients, CurrentClient};
 pub use connect_error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
+use publish_subject::check_publish_subject;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use relay::filter::fuzz::filter as fuzz_filter;
+pub use relay::malformed::{MalformedCause, MalformedCounts};
 use shared::ConnectionShared;
 pub use shared::{ConnectionCounters, ConnectionState};
 use subscription::SubscriptionTarget;
@@ -88,7 +104,7 @@ impl Connection {
     /// `Refused` with each server's reason, `Thread`, or the error of a setting that cannot be used.
     pub(crate) async fn open(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
         let plan = options::ConnectPlan::new(settings)?;
-        let shared = Arc::new(ConnectionShared::new());
+        let shared = Arc::new(ConnectionShared::new(settings.filter));
         let (thread, clients) = thread::start(plan, &shared).await?;
         Ok(Self(Arc::new(ConnectionInner {
             clients,
@@ -183,8 +199,8 @@ impl Connection {
                 .await?
             {
                 Ok(subscriber) => {
-                    let all = &self.0.shared.subscriptions;
-                    let inbound = Inbound::new(all, target.clone(), subscriber, current.number);
+                    let shared = &self.0.shared;
+                    let inbound = Inbound::new(shared, target.clone(), subscriber, current.number);
                     if let Some(inbound) = inbound {
                         return Ok(inbound);
                     }
@@ -376,20 +392,4 @@ impl Connection {
 /// The error of a command that met the client at its end.
 fn broken() -> Error {
     Error::Unavailable("the connection to NATS broke at this moment".to_owned())
-}
-
-/// Checks that a subject can be published on. The usual subject is recognized by its bytes; the slower check, which words
-/// the problem, is for the others.
-///
-/// # Errors
-/// `Invalid` for a subject with wildcards, or one that is none.
-fn check_publish_subject(subject: &Subject) -> Result<(), Error> {
-    let is_usual = subject.len() <= MAX_SUBJECT_BYTES
-        && subject.is_valid()
-        && !subject.bytes().any(|byte| matches!(byte, b'*' | b'>'));
-    if is_usual {
-        Ok(())
-    } else {
-        check_subject(subject).map_err(Error::Invalid)
-    }
 }

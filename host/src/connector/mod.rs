@@ -217,6 +217,9 @@ impl Connector {
     /// and its own subscriptions and requests go on; those made with this client end, and what it is told is not sent.
     /// [`Connector::state`] tells by `Disconnected`, then `Connected`, when to ask for it anew.
     ///
+    /// Its pool of servers has an address of this process, for the filter of malformed messages, and each server is `tls://` there if
+    /// TLS is required: a program that sets the pool itself has to keep both.
+    ///
     /// ```no_run
     /// # fn example(connector: &wharf::Connector) {
     /// println!("connected to {}", connector.client().server_info().server_name);

@@ -31,8 +31,8 @@ impl Scene {
         let server = |name: &&str| untried(name.parse().expect("an address"));
         let pool: Vec<_> = servers.iter().map(server).collect();
         let scene = Self {
-            reconnects: ReconnectPolicy::new(&settings),
-            shared: Arc::new(ConnectionShared::new()),
+            reconnects: ReconnectPolicy::new(&settings, false),
+            shared: Arc::new(ConnectionShared::new(crate::config::FilterMode::Never)),
             statistics: Arc::default(),
             pool,
             later: Cell::default(),
@@ -169,4 +169,43 @@ fn a_server_that_refuses_us_twice_in_one_outage_is_one_too_many() {
             .lost()
             .is_some_and(|why| why.contains("nats://a does not let us in any more"))
     );
+}
+
+#[test]
+fn servers_are_learned_once_and_as_they_have_to_be_reached() {
+    let settings = ConnectionSettings::default();
+    for (tls_required, expected) in [(false, "nats://a:1"), (true, "tls://a:1")] {
+        let reconnects = ReconnectPolicy::new(&settings, tls_required);
+        reconnects.learn(&["a:1".to_owned(), "no address:x".to_owned()]);
+        reconnects.learn(&["a:1".to_owned()]);
+        let relay: ServerAddr = "nats://127.0.0.1:7".parse().expect("an address");
+        let of_client = ["nats://a:1", "nats://127.0.0.1:7", "tls://b:2"]
+            .map(|url| untried(url.parse().expect("an address")));
+        let pool = reconnects.merge(&of_client, Some(&relay), false);
+        let urls: Vec<_> = pool.iter().map(|server| server.addr.as_url_str()).collect();
+        assert_eq!(urls, [expected, "tls://b:2"]);
+    }
+}
+
+#[test]
+fn an_attempt_through_the_relay_counts_for_the_server_behind_it() {
+    let scene = Scene::new(&["nats://a:1", "nats://b:2"], None);
+    scene.reconnects.set_pool(scene.pool.clone());
+    let relay: ServerAddr = "nats://127.0.0.1:7".parse().expect("an address");
+    let mut of_client = scene.pool.clone();
+    of_client[1].last_error = Some("long ago".to_owned());
+    of_client.push(Server {
+        last_error: Some("refused".to_owned()),
+        ..untried(relay.clone())
+    });
+    // The scene is connected to the first server.
+    let errors = |pool: Vec<Server>| pool.into_iter().map(|server| server.last_error);
+    let merged = scene.reconnects.merge(&of_client, Some(&relay), true);
+    assert!(errors(merged).eq([Some("refused".to_owned()), None]));
+    // An attempt that went directly is told by the client's own entry.
+    let merged = scene.reconnects.merge(&of_client, Some(&relay), false);
+    assert!(errors(merged).eq([None, None]));
+    scene.reconnects.note_error(&of_client[1].addr, "timed out");
+    let merged = scene.reconnects.merge(&of_client, Some(&relay), true);
+    assert!(errors(merged).eq(["refused", "timed out"].map(|error| Some(error.to_owned()))));
 }

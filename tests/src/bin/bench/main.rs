@@ -62,16 +62,39 @@ async fn bench(arguments: Arguments) -> Result<()> {
     let mut server = TestServer::start("").await?;
     let url = server.url();
     let native = native::Handler::start(&url).await?;
-    configure(folder.path(), &url, &arguments.guest)?;
-    let host = Wharf::start(wharf::command(folder.path(), &["run"])?).await?;
+    let direct = folder.path().join("direct");
+    configure(
+        &direct,
+        &url,
+        "never",
+        &[(Kind::Reused, 1_000_000), (Kind::Fresh, 1)],
+        &arguments.guest,
+    )?;
+    let host = Wharf::start(wharf::command(&direct, &["run"])?).await?;
+    let filtered = folder.path().join("filtered");
+    configure(
+        &filtered,
+        &url,
+        "always",
+        &[(Kind::Filtered, 1_000_000)],
+        &arguments.guest,
+    )?;
+    let filtered = Wharf::start(wharf::command(&filtered, &["run"])?).await?;
 
-    let host_pid = host.pid()?;
-    let figures = measure(&arguments, &url, native.pid(), host_pid).await;
-    let stopped = host.stop().await?;
+    let handlers = [
+        (Kind::Native, native.pid()),
+        (Kind::Reused, host.pid()?),
+        (Kind::Fresh, host.pid()?),
+        (Kind::Filtered, filtered.pid()?),
+    ];
+    let figures = measure(&arguments, &url, handlers).await;
+    let stopped = [host.stop().await?, filtered.stop().await?];
     native.stop().await?;
     server.stop().await?;
     let figures = figures?;
-    stopped.well()?;
+    for stopped in stopped {
+        stopped.well()?;
+    }
     if arguments.json {
         report::json(&figures)
     } else {
@@ -80,13 +103,12 @@ async fn bench(arguments: Arguments) -> Result<()> {
 }
 
 /// Lets each handler take its turn in every round, so that what disturbs the machine disturbs all of them.
-async fn measure(arguments: &Arguments, url: &str, native: u32, host: u32) -> Result<Vec<Figure>> {
+async fn measure(
+    arguments: &Arguments,
+    url: &str,
+    handlers: [(Kind, u32); 4],
+) -> Result<Vec<Figure>> {
     let client = async_nats::connect(url).await?;
-    let handlers = [
-        (Kind::Native, native),
-        (Kind::Reused, host),
-        (Kind::Fresh, host),
-    ];
     let mut figures = Vec::new();
     for round in 0..=arguments.rounds {
         for (kind, pid) in handlers {
@@ -108,11 +130,19 @@ async fn measure(arguments: &Arguments, url: &str, native: u32, host: u32) -> Re
     Ok(report::medians(&figures))
 }
 
-/// One host with two guests of the same component: one that reuses its instances, one that never does.
-fn configure(folder: &Path, url: &str, guest: &Path) -> Result<()> {
+/// One host in a folder of its own, with guests of the same component, and how often each uses an instance.
+fn configure(
+    folder: &Path,
+    url: &str,
+    filter: &str,
+    guests: &[(Kind, u32)],
+    guest: &Path,
+) -> Result<()> {
+    std::fs::create_dir(folder)?;
     let guest = serde_json::to_string(&std::path::absolute(guest)?.to_string_lossy())?;
-    let mut text = format!("nats.server = \"{url}\"\nhost.cache = \"cache\"\n");
-    for (kind, reuse) in [(Kind::Reused, 1_000_000), (Kind::Fresh, 1)] {
+    let mut text =
+        format!("nats.server = \"{url}\"\nnats.filter = \"{filter}\"\nhost.cache = \"cache\"\n");
+    for (kind, reuse) in guests {
         let (name, subject) = (kind.key(), kind.subject());
         text += &format!(
             "[guests.{name}]\ncomponent = {guest}\nsubscribe = [\"{subject}\"]\ninstances.reuse = {reuse}\n"

@@ -12,10 +12,12 @@ pub(crate) enum Kind {
     Reused,
     /// A guest that gets a fresh instance for every message.
     Fresh,
+    /// A guest whose instances are used again, on a host whose messages pass the filter for malformed ones.
+    Filtered,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Native, Self::Reused, Self::Fresh];
+    const ALL: [Self; 4] = [Self::Native, Self::Reused, Self::Fresh, Self::Filtered];
 
     /// As scripts know it.
     pub(crate) fn key(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Kind {
             Self::Native => "native",
             Self::Reused => "reused",
             Self::Fresh => "fresh",
+            Self::Filtered => "filtered",
         }
     }
 
@@ -32,6 +35,7 @@ impl Kind {
             Self::Native => "native async-nats handler",
             Self::Reused => "guest, instances reused",
             Self::Fresh => "guest, a fresh instance each",
+            Self::Filtered => "guest, reused, with the filter",
         }
     }
 
@@ -41,6 +45,7 @@ impl Kind {
             Self::Native => "bench.native",
             Self::Reused => "bench.reused",
             Self::Fresh => "bench.fresh",
+            Self::Filtered => "bench.filtered",
         }
     }
 }
