@@ -50,7 +50,7 @@ impl Forwarder {
                     self.drop_for_want_of_room(incoming);
                 }
             };
-            let Some(held) = gate.hold(&mut inbound, refuse).await else {
+            let Some(held) = gate.hold(&mut inbound, held_bytes, refuse).await else {
                 return;
             };
             held.into_iter().for_each(|message| self.take(message));

@@ -11,9 +11,6 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
-/// The bytes of a held message beside its own.
-const MESSAGE_OVERHEAD_BYTES: usize = size_of::<async_nats::Message>();
-
 /// A gate, as those see it who open it. Dropped unopened, the messages behind it are nobody's.
 #[derive(Debug)]
 pub(super) struct GateOpener {
@@ -81,11 +78,12 @@ impl GateOpener {
 }
 
 impl GateWaiter {
-    /// Holds what arrives until the gate is open, and returns it. `None` if it is never opened. What there is no room for
-    /// is given to `refuse`.
+    /// Holds what arrives until the gate is open, and returns it. `None` if it is never opened. What there is no room for,
+    /// by the bytes that `held_bytes` tells, is given to `refuse`.
     pub(super) async fn hold(
         mut self,
         messages: &mut (impl Stream<Item = async_nats::Message> + Unpin),
+        held_bytes: impl Fn(&async_nats::Message) -> usize,
         mut refuse: impl FnMut(async_nats::Message),
     ) -> Option<VecDeque<async_nats::Message>> {
         let mut held = VecDeque::new();
@@ -97,7 +95,7 @@ impl GateWaiter {
                     return opened.is_ok().then_some(held);
                 }
                 message = messages.next(), if !is_over => match message {
-                    Some(mut message) if self.room.take(&message) => {
+                    Some(mut message) if self.room.take(held_bytes(&message)) => {
                         // The buffer that it was read into is larger, and would be held with it.
                         message.payload = Bytes::copy_from_slice(&message.payload);
                         held.push_back(message);
@@ -111,9 +109,8 @@ impl GateWaiter {
 }
 
 impl Room {
-    /// Takes room for a message. False if there is not enough.
-    fn take(&self, message: &async_nats::Message) -> bool {
-        let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
+    /// Takes room for a message of so many bytes. False if there is not enough.
+    fn take(&self, bytes: usize) -> bool {
         // All that share the room are tasks of one thread: between the look and the step nobody else takes any.
         let (messages, held) = (
             self.messages.load(Ordering::Relaxed),
@@ -177,8 +174,8 @@ mod tests {
             gate.open();
             lengths
         };
-        let held = async { one.hold(&mut first, refuse).await };
-        let late = async { other.hold(&mut second, refuse).await };
+        let held = async { one.hold(&mut first, |m| m.length, refuse).await };
+        let late = async { other.hold(&mut second, |m| m.length, refuse).await };
         let all = async { tokio::join!(held, late, opening) };
         let all = tokio::time::timeout(std::time::Duration::from_secs(10), all).await;
         let (held, late, lengths) = all.expect("what there is no room for is refused");
@@ -196,6 +193,11 @@ mod tests {
         let waiter = gate.waiter();
         drop(gate);
         let mut messages = stream::iter([message(1)]).chain(stream::pending());
-        assert!(waiter.hold(&mut messages, |_| {}).await.is_none());
+        assert!(
+            waiter
+                .hold(&mut messages, |m| m.length, |_| {})
+                .await
+                .is_none()
+        );
     }
 }

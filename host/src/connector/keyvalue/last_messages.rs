@@ -1,8 +1,9 @@
 //! The last message of every subject of a bucket, without its payload, as a consumer of the stream's leader gives them.
 //!
 //! The consumer is asked for two half pages at a time, each bounded in messages and bytes, so that a slow reader neither
-//! holds much nor loses messages; their consecutive numbers prove that none was lost. The headers travel as they were
-//! stored: one that the client cannot read breaks the connection, and that ends the reading.
+//! holds much nor loses messages. Their numbers tell of those that the filter of the connection left out, as their
+//! subjects are no text. The headers travel as they were stored: without the filter, one that the client cannot read
+//! breaks the connection, and that ends the reading.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -42,6 +43,8 @@ pub(super) struct LastMessage<'a> {
     pub(super) sequence: u64,
     /// The message is a value, and not the mark that there is none.
     pub(super) is_value: bool,
+    /// The number of messages before this one that did not arrive, as their subjects are no text.
+    pub(super) left_out: u64,
 }
 
 /// The reason for which the reading ended early.
@@ -154,11 +157,12 @@ impl Reader<'_> {
             let message = self.next().await?;
             match message.status {
                 None | Some(StatusCode::OK) => {
-                    let sequence = self.note(&message)?;
+                    let (sequence, left_out) = self.note(&message)?;
                     let message = LastMessage {
                         subject: &message.subject,
                         sequence,
                         is_value: is_value(message.headers.as_ref()),
+                        left_out,
                     };
                     if take(message)?.is_break() {
                         return Ok(());
@@ -246,23 +250,26 @@ impl Reader<'_> {
         Err(interrupted(words))
     }
 
-    /// Notes that a message has arrived, and returns its number in the stream.
-    fn note(&mut self, message: &Message) -> Result<u64, ReadError> {
+    /// Notes that a message has arrived, and returns its number in the stream, and how many before it have not.
+    fn note(&mut self, message: &Message) -> Result<(u64, u64), ReadError> {
         let position = message.reply.as_deref().and_then(ack_position);
         let AckPosition { sequence, number } = position.ok_or_else(|| {
             Error::Failed("a message of a listing does not say where it stands".to_owned())
         })?;
-        if number != self.number + 1 {
-            return Err(interrupted("messages were lost on their way").into());
-        }
+        let Some(arrived) = number.checked_sub(self.number).filter(|many| *many > 0) else {
+            return Err(interrupted("its messages come in another order").into());
+        };
         self.number = number;
-        if let Some(left) = self.asked.front_mut() {
-            *left -= 1;
-            if *left == 0 {
-                self.asked.pop_front();
+        let mut of_requests = arrived;
+        while let Some(left) = self.asked.front_mut() {
+            let taken = of_requests.min(*left);
+            (*left, of_requests) = (*left - taken, of_requests - taken);
+            if *left > 0 {
+                break;
             }
+            self.asked.pop_front();
         }
-        Ok(sequence)
+        Ok((sequence, arrived - 1))
     }
 }
 

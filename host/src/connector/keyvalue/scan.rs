@@ -69,7 +69,7 @@ pub(super) async fn count(api: &Api, history: &ListingHistory) -> Result<u64, Er
                 .subject
                 .strip_prefix(&*prefix)
                 .is_some_and(key::is_key);
-            others += u64::from(!(message.is_value && is_key));
+            others += message.left_out + u64::from(!(message.is_value && is_key));
             Ok(ControlFlow::Continue(()))
         });
         if history.note(read.await)? {
