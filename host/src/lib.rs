@@ -75,7 +75,10 @@ mod trace;
 mod trigger;
 
 pub use component::{ComponentChanges, FetchError};
-pub use connection::{ConnectError, ConnectionCounters, ConnectionState, PublishAck, Refusal};
+pub use connection::{
+    ConnectError, ConnectionCounters, ConnectionState, MalformedCause, MalformedCounts, PublishAck,
+    Refusal,
+};
 pub use connector::{
     Bucket, Connector, Entry, RawSubscription, Received, StoreOptions, Subscription,
 };

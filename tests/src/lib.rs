@@ -20,6 +20,7 @@
 //! | `connection/another_client.rs` | a client that panics is followed by another, which goes on for it |
 //! | `connection/auth.rs`           | every way to authenticate works, and its refusal is told |
 //! | `connection/drain.rs`          | a connection stops without losing a message |
+//! | `connection/filter.rs`        | what the client cannot read costs one interruption, or none where the filter is always on |
 //! | `connection/jetstream.rs`      | a stream's acknowledgement is waited for, and its refusal told |
 //! | `connection/main.rs`           | (no tests: the connection, through the connector for Rust callers) |
 //! | `connection/malformed.rs`      | whoever sends what no client can read interrupts the connection, and no more |
@@ -27,6 +28,7 @@
 //! | `connection/pubsub.rs`         | publish, subscribe and request do what they promise to Rust callers |
 //! | `connection/recovery.rs`       | the connection outlives servers that go away and come back, and ends when it should |
 //! | `connection/tls.rs`            | both sides of TLS prove who they are |
+//! | `connection_filtered/main.rs`  | the tests of `connection/` with each connection through the filter |
 //! | `drain.rs`                     | what has arrived is handled before a host stops, what was published arrives, and the rest is reported |
 //! | `errors.rs`                    | errors that stop a start or a load say by their variant what is at fault |
 //! | `guest_connection.rs`          | guests outlive breaks of the connection, and hosts share the work |
@@ -70,7 +72,7 @@ pub mod wharf;
 
 pub use built::{component, program, target, workspace};
 pub use jwt::{JwtUser, Operator};
-pub use server::{TestServer, nats_server};
+pub use server::{TestServer, filter, nats_server};
 pub use tls::{Authority, Identity};
 pub use wait::{PATIENCE, round_trip, soon, until};
 pub use wharf::{Ended, Wharf};

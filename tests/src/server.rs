@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
-use wharf::config::ConnectionSettings;
+use wharf::config::{ConnectionSettings, FilterMode};
 
 use crate::wait::{PATIENCE, soon};
 
@@ -19,6 +19,21 @@ use crate::wait::{PATIENCE, soon};
 #[must_use]
 pub fn nats_server() -> PathBuf {
     std::env::var_os("WHARF_NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from)
+}
+
+/// The use of the filter in this program's tests: those of the connection are built twice, to be run without it and with it.
+/// All others leave it to the host.
+#[must_use]
+pub fn filter() -> FilterMode {
+    let program = std::env::current_exe().unwrap_or_default();
+    let name = program.file_stem().unwrap_or_default().to_string_lossy();
+    if name.starts_with("connection_filtered-") {
+        FilterMode::Always
+    } else if name.starts_with("connection-") {
+        FilterMode::Never
+    } else {
+        FilterMode::Auto
+    }
 }
 
 /// A nats-server on a port of its own, with its data in a directory that goes with it. Killed when dropped.
@@ -84,6 +99,7 @@ impl TestServer {
             max_reconnect: None,
             reconnect_wait: Duration::from_millis(50),
             drain_timeout: Duration::from_secs(10),
+            filter: filter(),
             ..ConnectionSettings::default()
         }
     }

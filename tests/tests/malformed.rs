@@ -5,15 +5,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use serde_json::json;
-use wharf::config::BucketAccess;
+use wharf::config::{BucketAccess, FilterMode};
 use wharf_tests::probe::{Probe, probe};
 use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
 use wharf_tests::round_trip;
 use wharf_tests::soon;
 
 /// A host with the probe and a neighbour of it, which may use a bucket, and one who sends to it.
-async fn host() -> Result<(Probe, Raw)> {
+async fn host(filter: FilterMode) -> Result<(Probe, Raw)> {
     let mut probe = Probe::start(|config, settings, _| {
+        config.nats.filter = filter;
         config.nats.reconnect_wait = Duration::from_millis(5);
         config.admin.enabled = true;
         config.host.name = Some("here".to_owned());
@@ -54,17 +55,10 @@ async fn interrupt(probe: &Probe, raw: &mut Raw, subject: &str, headers: &[u8]) 
 
 #[tokio::test]
 async fn the_host_and_all_guests_go_on() -> Result<()> {
-    let (probe, mut raw) = host().await?;
+    let (probe, mut raw) = host(FilterMode::Never).await?;
     let mut interruptions = 0;
     for headers in [LONE_CR, SPACE_IN_NAME] {
-        for subject in [
-            "$SRV.PING",
-            "$SRV.INFO.wharf",
-            "wharf.admin.here.list",
-            "probe",
-            "own",
-            "other",
-        ] {
+        for subject in HEARD {
             interrupt(&probe, &mut raw, subject, headers).await?;
             interruptions += 1;
             for subject in ["probe", "own", "other"] {
@@ -89,7 +83,7 @@ async fn the_host_and_all_guests_go_on() -> Result<()> {
 
 #[tokio::test]
 async fn a_guests_request_in_flight_gets_the_answer_that_comes_afterwards() -> Result<()> {
-    let (probe, mut raw) = host().await?;
+    let (probe, mut raw) = host(FilterMode::Never).await?;
     let mut slow = probe.client.subscribe("slow").await?;
     round_trip(&probe.client).await?;
     let step = json!({ "do": "request", "subject": "slow", "timeout_ms": 20_000 });
@@ -106,5 +100,59 @@ async fn a_guests_request_in_flight_gets_the_answer_that_comes_afterwards() -> R
     let answer = soon("the guest's answer", asking).await???;
     let answer: serde_json::Value = serde_json::from_slice(&answer.payload)?;
     assert_eq!(answer["ok"]["text"], "42", "{answer}");
+    Ok(())
+}
+
+/// Subjects that the host hears: services', orders, and two guests'.
+const HEARD: [&str; 6] = [
+    "$SRV.PING",
+    "$SRV.INFO.wharf",
+    "wharf.admin.here.list",
+    "probe",
+    "own",
+    "other",
+];
+
+#[tokio::test]
+async fn only_the_first_one_interrupts_and_every_request_of_a_neighbour_is_answered() -> Result<()>
+{
+    for filter in [FilterMode::Auto, FilterMode::Always] {
+        let (probe, mut raw) = host(filter).await?;
+        if filter == FilterMode::Auto {
+            interrupt(&probe, &mut raw, "own", LONE_CR).await?;
+        }
+        let many = format!("NATS/1.0\r\n{}\r\n", "abc:\r\n".repeat(100_000));
+        for headers in [
+            LONE_CR,
+            SPACE_IN_NAME,
+            b"NATS/1.0\r\nN: J\xfc\r\n\r\n",
+            b"NATS/1.0\r\nno colon\r\n\r\n",
+            b"NATS/1.0 abc\r\n\r\n",
+            many.as_bytes(),
+        ] {
+            for subject in HEARD {
+                raw.publish(subject, "", headers, b"{}").await?;
+                raw.publish(subject, b"r.\xff", headers, b"{}").await?;
+                raw.publish(b"other.\xff", "", headers, b"{}").await?;
+                let asked = probe.describe("other");
+                let answer = tokio::time::timeout(Duration::from_secs(1), asked).await??;
+                assert_eq!(answer["subject"], "other");
+            }
+        }
+        raw.flush().await?;
+        for subject in ["probe", "own", "other"] {
+            assert_eq!(probe.describe(subject).await?["subject"], subject);
+        }
+        for subject in ["$SRV.PING", "wharf.admin.here.list"] {
+            let asked = probe.client.request(subject, "".into());
+            soon("the host answers", asked).await??;
+        }
+        let counters = probe.host.connection_counters();
+        let expected = u64::from(filter == FilterMode::Auto);
+        assert_eq!(counters.disconnects, expected, "{filter:?}");
+        assert!(counters.malformed.total() >= 72, "{counters:?}");
+        let report = probe.host.shutdown().await;
+        ensure!(report.is_clean(), "{report:?}");
+    }
     Ok(())
 }

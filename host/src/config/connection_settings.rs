@@ -30,6 +30,8 @@ pub struct ConnectionSettings {
     pub auth: Auth,
     /// Certificates.
     pub tls: TlsSettings,
+    /// The use of the filter for malformed messages.
+    pub filter: FilterMode,
 }
 
 impl Default for ConnectionSettings {
@@ -45,8 +47,26 @@ impl Default for ConnectionSettings {
             prefix: String::new(),
             auth: Auth::None,
             tls: TlsSettings::default(),
+            filter: FilterMode::Auto,
         }
     }
+}
+
+/// The use of the filter, through which messages reach the client without what it cannot read.
+///
+/// Some malformed messages make the client drop its connection, others make it panic. While the filter is on, messages pass
+/// it on a way through the loopback interface, which costs some speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FilterMode {
+    /// On once the connection may have broken because of a message, or a message had too many headers. Off with the first
+    /// break after an hour without any. The program needs a subscriber of `tracing`, from which the cause of a break is
+    /// learned: without one every break switches the filter on.
+    #[default]
+    Auto,
+    /// Always on. For programs that are compiled with `panic = "abort"`, which the first such message would end.
+    Always,
+    /// Never on: each such message interrupts the connection.
+    Never,
 }
 
 /// The NATS servers to connect to.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::connection_settings::{Auth, ConnectionSettings, Secret, Servers, TlsSettings};
+use super::connection_settings::{
+    Auth, ConnectionSettings, FilterMode, Secret, Servers, TlsSettings,
+};
 use super::parse;
 use super::problem::{Location, Problems};
 use super::server_url::parse_servers;
@@ -54,10 +56,12 @@ pub(super) struct Layer {
     tls_key: Option<Located<PathBuf>>,
     /// The PEM file of authorities that may have signed the server's certificate, instead of the system's.
     tls_ca: Option<Located<PathBuf>>,
+    /// The use of the filter for malformed messages.
+    filter: Option<Located<FilterMode>>,
 }
 
 /// The names in a settings file after `NATS.`, and in the environment after `NATS_`.
-pub(super) const TEXT_KEYS: [&str; 16] = [
+pub(super) const TEXT_KEYS: [&str; 17] = [
     "SERVER",
     "MAX_RECONNECT",
     "RECONNECT_WAIT",
@@ -74,6 +78,7 @@ pub(super) const TEXT_KEYS: [&str; 16] = [
     "TLS_CERT",
     "TLS_KEY",
     "TLS_CA",
+    "FILTER",
 ];
 
 impl Layer {
@@ -102,6 +107,7 @@ impl Layer {
             tls_cert: located(get("tls_cert"), optional_path),
             tls_key: located(get("tls_key"), optional_path),
             tls_ca: located(get("tls_ca"), optional_path),
+            filter: located(get("filter"), |value| value.parsed(parse::filter_mode)),
         }
     }
 
@@ -134,6 +140,7 @@ impl Layer {
             tls_cert: source.get("TLS_CERT", path),
             tls_key: source.get("TLS_KEY", path),
             tls_ca: source.get("TLS_CA", path),
+            filter: source.get("FILTER", parse::filter_mode),
         }
     }
 
@@ -156,6 +163,7 @@ impl Layer {
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
             tls_ca: self.tls_ca.or(below.tls_ca),
+            filter: self.filter.or(below.filter),
         }
     }
 
@@ -178,6 +186,7 @@ impl Layer {
             prefix: value_or(self.prefix, default.prefix),
             auth,
             tls,
+            filter: value_or(self.filter, default.filter),
         }
     }
 

@@ -39,7 +39,7 @@ mod value;
 pub use crate::component::{ComponentSource, parse_object};
 pub use bucket_settings::{BucketSettings, Storage};
 pub use canary_settings::CanarySettings;
-pub use connection_settings::{Auth, ConnectionSettings, Secret, Servers, TlsSettings};
+pub use connection_settings::{Auth, ConnectionSettings, FilterMode, Secret, Servers, TlsSettings};
 pub use guest_settings::{
     BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, MAX_INSTANCES,
     Serializer, SubjectGrant, SubscriptionSettings,

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::connection_settings::FilterMode;
 use super::guest_settings::{BucketAccess, SubjectGrant, SubscriptionSettings};
 use crate::protocol::duration::parse_go_duration;
 use crate::protocol::reserved::takes_orders;
@@ -45,6 +46,16 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+/// The use of the filter for malformed messages.
+pub(super) fn filter_mode(text: &str) -> Result<FilterMode, String> {
+    match text {
+        "auto" => Ok(FilterMode::Auto),
+        "always" => Ok(FilterMode::Always),
+        "never" => Ok(FilterMode::Never),
+        _ => Err("is neither \"auto\" nor \"always\" nor \"never\"".to_owned()),
     }
 }
 

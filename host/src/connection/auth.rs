@@ -1,12 +1,14 @@
 //! Authentication: how the host proves its identity to a server.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::{KeyPair, KeyPairType};
 
 use super::connect_error::ConnectError;
 use crate::config::{Auth, Secret};
+use crate::random::Token;
 
 /// One way to authenticate, checked as far as that is possible without a server.
 pub(super) enum Login {
@@ -45,24 +47,38 @@ impl Login {
         })
     }
 
-    /// Options that authenticate this way.
-    pub(super) fn options(&self) -> ConnectOptions {
+    /// Options that authenticate this way. An attempt that has a ticket, for the relay, shows it before the token.
+    pub(super) fn options(
+        self: &Arc<Self>,
+        ticket: impl Fn() -> Option<Token> + Send + Sync + 'static,
+    ) -> ConnectOptions {
+        let login = Arc::clone(self);
+        ConnectOptions::with_auth_callback(move |nonce| {
+            let auth = login.auth(&nonce).map(|mut auth| {
+                if let Some(ticket) = ticket() {
+                    let token = auth.token.unwrap_or_default();
+                    auth.token = Some(format!("{ticket}{token}"));
+                }
+                auth
+            });
+            std::future::ready(auth.map_err(async_nats::AuthError::new))
+        })
+    }
+
+    /// The answer to a server's challenge.
+    fn auth(&self, nonce: &[u8]) -> Result<async_nats::Auth, String> {
+        let mut auth = async_nats::Auth::new();
         match self {
-            Self::Anonymous => ConnectOptions::new(),
-            Self::Token(token) => ConnectOptions::with_token(token.expose().to_owned()),
-            Self::User { username, password } => ConnectOptions::with_user_and_password(
-                username.clone(),
-                password.expose().to_owned(),
-            ),
-            // The file is read for every connect, so that a renewed one is used without a restart.
-            Self::Key(file) => {
-                let file = file.clone();
-                ConnectOptions::with_auth_callback(move |nonce| {
-                    let signed = file.sign(&nonce).map_err(async_nats::AuthError::new);
-                    async move { signed }
-                })
+            Self::Anonymous => {}
+            Self::Token(token) => auth.token = Some(token.expose().to_owned()),
+            Self::User { username, password } => {
+                auth.username = Some(username.clone());
+                auth.password = Some(password.expose().to_owned());
             }
+            // The file is read for every connect, so that a renewed one is used without a restart.
+            Self::Key(file) => return file.sign(nonce),
         }
+        Ok(auth)
     }
 
     /// Words for the credentials, to follow "the server does not let us in". No secret is among them.
@@ -77,7 +93,6 @@ impl Login {
 }
 
 /// A file with a key. The key is read for each use, not kept.
-#[derive(Clone)]
 pub(super) struct KeyFile {
     /// The format of the file.
     kind: KeyFileKind,

@@ -19,9 +19,28 @@ thread_local! {
     /// The mark of a connection's thread.
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     /// The cause recorded last, until it is taken.
-    static CAUSE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static CAUSE: RefCell<Option<Cause>> = const { RefCell::new(None) };
     /// The guard of this thread's listener to the client's log.
     static LISTENER: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
+}
+
+/// The cause of a broken connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    /// The cause in words, cut to [`MAX_CAUSE_BYTES`].
+    pub(super) words: String,
+    /// It was neither the socket nor the server: a message may have been the cause.
+    pub(super) by_message: bool,
+}
+
+impl Cause {
+    fn new(mut words: String, by_message: bool) -> Self {
+        if words.len() > MAX_CAUSE_BYTES {
+            words.truncate(words.floor_char_boundary(MAX_CAUSE_BYTES));
+            words.push('…');
+        }
+        Self { words, by_message }
+    }
 }
 
 /// Records causes on this thread, which is a connection's, for as long as the returned guard lives.
@@ -54,27 +73,37 @@ impl Drop for ThreadWatch {
 }
 
 /// Takes the cause of the loss that was just found. Each cause is returned once.
-pub(super) fn take() -> String {
+pub(super) fn take() -> Cause {
     let cause = CAUSE.take();
     // The program's log may have been set up after the connection was opened.
     listen();
-    cause.unwrap_or_else(|| "not known".to_owned())
+    // Without a log of the program the client says nothing: it may have been a message.
+    cause.unwrap_or_else(|| Cause::new("not known".to_owned(), true))
 }
 
 /// Notes that the client has ended, as the cause unless a better one is recorded.
 pub(super) fn client_ended() {
     CAUSE.with_borrow_mut(|cause| {
-        cause.get_or_insert_with(|| "the client ended by itself".to_owned());
+        cause.get_or_insert_with(|| Cause::new("the client ended by itself".to_owned(), true));
     });
 }
 
-/// Records a cause, cut to [`MAX_CAUSE_BYTES`].
-fn record(mut words: String) {
-    if words.len() > MAX_CAUSE_BYTES {
-        words.truncate(words.floor_char_boundary(MAX_CAUSE_BYTES));
-        words.push('…');
-    }
-    CAUSE.set(Some(words));
+/// Notes that the connection is about to end, which is no message's doing.
+pub(super) fn broken(words: String) {
+    CAUSE.set(Some(Cause::new(words, false)));
+}
+
+/// Records a cause from the client's log.
+fn record_logged(error: &str) {
+    CAUSE.set(Some(Cause::new(error.to_owned(), is_by_message(error))));
+}
+
+/// Whether an error, as `std::io::Error` is written for developers, is the client's own, about what it has read: errors of
+/// the system and of TLS are of other kinds.
+fn is_by_message(error: &str) -> bool {
+    ["InvalidInput", "Other"]
+        .iter()
+        .any(|kind| error.starts_with(&format!("Custom {{ kind: {kind},")))
 }
 
 /// Records the text of a panic on a connection's thread. True if the panic was the client's own.
@@ -87,7 +116,8 @@ fn record_panic(info: &PanicHookInfo<'_>) -> bool {
     // In the library itself, or in what it calls.
     let in_client = place.find("async-nats");
     let place = place.get(in_client.unwrap_or(0)..).unwrap_or_default();
-    record(format!("the client panicked: {words:?} ({place})"));
+    let words = format!("the client panicked: {words:?} ({place})");
+    CAUSE.set(Some(Cause::new(words, true)));
     in_client.is_some() && tokio::task::try_id().is_some()
 }
 
@@ -133,14 +163,15 @@ impl Visit for CauseVisitor {
                     .strip_prefix("Some(")
                     .and_then(|w| w.strip_suffix(')'));
                 match inner {
-                    Some(inner) => record(inner.to_owned()),
+                    Some(inner) => record_logged(inner),
                     // A loss without a reason of its own may follow from the one before.
                     None => CAUSE.with_borrow_mut(|cause| {
-                        cause.get_or_insert_with(|| "the server closed the connection".to_owned());
+                        let closed = || "the server closed the connection".to_owned();
+                        cause.get_or_insert_with(|| Cause::new(closed(), false));
                     }),
                 }
             }
-            "pending_pings" => record("the server does not answer any more".to_owned()),
+            "pending_pings" => broken("the server does not answer any more".to_owned()),
             _ => {}
         }
     }
@@ -201,5 +232,32 @@ impl Subscriber for ClientLogListener {
 
     fn try_close(&self, id: Id) -> bool {
         self.log.try_close(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_client_s_own_is_told_from_the_systems() {
+        let is_by = |error: Error| is_by_message(&format!("{error:?}"));
+        assert!(is_by(Error::new(
+            ErrorKind::InvalidInput,
+            "no header version line found"
+        )));
+        assert!(is_by(Error::other("could not parse status parameter")));
+        assert!(!is_by(Error::from_raw_os_error(104)));
+        assert!(!is_by(ErrorKind::ConnectionReset.into()));
+        assert!(!is_by(Error::new(
+            ErrorKind::InvalidData,
+            "received corrupt message"
+        )));
+        assert!(!is_by(Error::new(
+            ErrorKind::UnexpectedEof,
+            "no close_notify"
+        )));
     }
 }

@@ -108,7 +108,11 @@ impl Clients {
     /// Makes another client whenever one has ended, until the connection is given up.
     pub(super) async fn keep(&self, plan: &ConnectPlan, shared: &Arc<ConnectionShared>) {
         loop {
-            self.current().signs.ended().await;
+            let current = self.current();
+            tokio::select! {
+                () = current.signs.ended() => {}
+                () = attend(&current, plan, shared) => {}
+            }
             cause::client_ended();
             let Some(next) = renew(plan, shared).await else {
                 return;
@@ -120,6 +124,22 @@ impl Clients {
                 shared.connected();
             }
             tracing::info!(target: "wharf::connection", clients = current.number + 1, "connected to NATS with another client");
+        }
+    }
+}
+
+/// Tells a client of servers that it does not know, and to connect anew where messages are to pass the filter. Returns
+/// when the client has ended.
+async fn attend(current: &ClientGeneration, plan: &ConnectPlan, shared: &ConnectionShared) {
+    loop {
+        tokio::select! {
+            () = shared.pool_news.notified() => plan.complete_pool(&current.client).await,
+            () = shared.filter.reconnect_wanted() => {
+                cause::broken("a message had too many headers: it is connected anew, through the filter".to_owned());
+                if current.client.force_reconnect().await.is_err() {
+                    return current.signs.ended().await;
+                }
+            }
         }
     }
 }

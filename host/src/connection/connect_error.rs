@@ -40,6 +40,11 @@ pub enum ConnectError {
     /// try again.
     #[error("cannot start a thread for the connection to NATS")]
     Thread(#[source] io::Error),
+    /// The relay of the filter cannot listen on the loopback interface: make that possible, or do without the filter.
+    #[error(
+        "cannot listen on 127.0.0.1 for the filter of the connection to NATS (set its filter to \"never\" to do without)"
+    )]
+    Relay(#[source] io::Error),
 }
 
 /// The reason why one server could not be connected to.

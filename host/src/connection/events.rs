@@ -1,17 +1,13 @@
 //! The client's events: into the connection's state, its counters and the log.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_nats::{Event, ServerError};
 
 use super::client_signs::ClientSigns;
+use super::log_throttle::LogThrottle;
 use super::shared::ConnectionShared;
-use crate::lock::locked;
-
-/// The least time between two log lines of a kind that every message can cause.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Handles one client's events. The client's queue for them is bounded, and drops those that do not fit.
 pub(super) struct EventHandler {
@@ -59,6 +55,8 @@ impl EventHandler {
     fn connected(&self) {
         // Permissions may have changed with the connection.
         self.shared.inbox.forget_refusal();
+        // The server may have told of others, or be one that the client was not told of.
+        self.shared.pool_news.notify_one();
         if !self.signs.is_current() {
             return;
         }
@@ -87,31 +85,5 @@ impl EventHandler {
         if !is_inbox && let Some(left_out) = self.server_errors.pass() {
             tracing::warn!(target: "wharf::connection", error = text, left_out, "the server reports an error");
         }
-    }
-}
-
-/// Keeps a log line from being written more than once per [`LOG_INTERVAL`].
-#[derive(Default)]
-struct LogThrottle(Mutex<ThrottleState>);
-
-/// The log lines of one throttle, written and left out.
-#[derive(Default)]
-struct ThrottleState {
-    /// The time of the last line.
-    last: Option<Instant>,
-    /// The number of lines left out since then.
-    left_out: u64,
-}
-
-impl LogThrottle {
-    /// The number of lines that were left out since the last one. `None` while this one has to be left out, too.
-    fn pass(&self) -> Option<u64> {
-        let mut state = locked(&self.0);
-        if state.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-            state.left_out += 1;
-            return None;
-        }
-        state.last = Some(Instant::now());
-        Some(std::mem::take(&mut state.left_out))
     }
 }

@@ -13,7 +13,9 @@ use async_nats::{Message, Subscriber};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::open_subscriptions::OpenSubscriptions;
+use super::header_limits;
+use super::relay::malformed::Malformed;
+use super::shared::ConnectionShared;
 use super::subscription::{StopStep, SubscriptionState, SubscriptionTarget};
 use crate::error::Error;
 use crate::lock::locked;
@@ -29,8 +31,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 pub(crate) struct Inbound {
     /// The state of this subscription.
     state: Arc<Mutex<SubscriptionState>>,
-    /// All subscriptions of the connection, this one among them.
-    subscriptions: Arc<OpenSubscriptions>,
+    /// The connection's state, which all subscriptions belong to.
+    shared: Arc<ConnectionShared>,
     /// The subscription's number among all of them.
     number: u64,
 }
@@ -39,16 +41,16 @@ impl Inbound {
     /// A subscription that was made with the client of this generation. `None` if that client has ended meanwhile, or
     /// the connection.
     pub(super) fn new(
-        subscriptions: &Arc<OpenSubscriptions>,
+        shared: &Arc<ConnectionShared>,
         target: SubscriptionTarget,
         subscriber: Subscriber,
         generation: u64,
     ) -> Option<Self> {
         let state = Arc::new(Mutex::new(SubscriptionState::new(target, subscriber)));
-        let number = subscriptions.add(&state, generation)?;
+        let number = shared.subscriptions.add(&state, generation)?;
         Some(Self {
             state,
-            subscriptions: Arc::clone(subscriptions),
+            shared: Arc::clone(shared),
             number,
         })
     }
@@ -68,13 +70,21 @@ impl Stream for Inbound {
     type Item = Message;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Message>> {
-        locked(&self.state).poll_next(context)
+        let mut next = locked(&self.state).poll_next(context);
+        if let Poll::Ready(Some(message)) = &mut next
+            && let Some(cause) = header_limits::limit(message)
+        {
+            let subject = message.subject.as_bytes();
+            self.shared
+                .note_too_many_headers(&Malformed { cause, subject });
+        }
+        next
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        self.subscriptions.remove(self.number);
+        self.shared.subscriptions.remove(self.number);
     }
 }
 

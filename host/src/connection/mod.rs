@@ -15,6 +15,11 @@
 //! | `inbound.rs` | a subscription as its reader holds it, and the steps that stop several without losing a message |
 //! | `subscription.rs` | the state of one subscription, which outlives clients |
 //! | `open_subscriptions.rs` | all subscriptions, so that they can move to another client |
+//! | `server_choice.rs` | the client's next server: directly, or through the relay |
+//! | `filter_switch.rs` | the decision whether messages pass the filter |
+//! | `header_limits.rs` | the limits of headers, for messages that have not passed the filter |
+//! | `relay/` | a relay between client and server, with a filter for what the client cannot read |
+//! | `log_throttle.rs` | log lines that every message can cause, at most one a second |
 //! | `publish_ack.rs` | a stream's acknowledgement of a publish |
 //! | `connect_error.rs` | errors of connecting |
 
@@ -24,12 +29,17 @@ mod client;
 mod client_signs;
 mod connect_error;
 mod events;
+mod filter_switch;
+mod header_limits;
 mod inbound;
 mod inbox;
+mod log_throttle;
 mod open_subscriptions;
 mod options;
 mod publish_ack;
 mod reconnect;
+mod relay;
+mod server_choice;
 mod shared;
 mod subscription;
 mod thread;
@@ -54,6 +64,9 @@ use client::{Clients, CurrentClient};
 pub use connect_error::{ConnectError, Refusal};
 pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use relay::filter::fuzz::filter as fuzz_filter;
+pub use relay::malformed::{MalformedCause, MalformedCounts};
 use shared::ConnectionShared;
 pub use shared::{ConnectionCounters, ConnectionState};
 use subscription::SubscriptionTarget;
@@ -88,7 +101,7 @@ impl Connection {
     /// `Refused` with each server's reason, `Thread`, or the error of a setting that cannot be used.
     pub(crate) async fn open(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
         let plan = options::ConnectPlan::new(settings)?;
-        let shared = Arc::new(ConnectionShared::new());
+        let shared = Arc::new(ConnectionShared::new(settings.filter));
         let (thread, clients) = thread::start(plan, &shared).await?;
         Ok(Self(Arc::new(ConnectionInner {
             clients,
@@ -183,8 +196,8 @@ impl Connection {
                 .await?
             {
                 Ok(subscriber) => {
-                    let all = &self.0.shared.subscriptions;
-                    let inbound = Inbound::new(all, target.clone(), subscriber, current.number);
+                    let shared = &self.0.shared;
+                    let inbound = Inbound::new(shared, target.clone(), subscriber, current.number);
                     if let Some(inbound) = inbound {
                         return Ok(inbound);
                     }

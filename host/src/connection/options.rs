@@ -14,6 +14,8 @@ use super::client_signs::ClientSigns;
 use super::connect_error::{ConnectError, Refusal};
 use super::events::EventHandler;
 use super::reconnect::{ReconnectDecision, ReconnectPolicy, attempt, shuffle, untried};
+use super::relay::{DialError, Relay};
+use super::server_choice::ServerChoice;
 use super::shared::ConnectionShared;
 use crate::config::{ConnectionSettings, Servers, TlsSettings, parse_servers, redact_server};
 
@@ -24,15 +26,28 @@ pub(super) struct ConnectPlan {
     /// Shuffle the servers before the first connect.
     randomize: bool,
     /// The way to authenticate.
-    login: Login,
+    login: Arc<Login>,
     /// The TLS files.
     tls: TlsSettings,
-    /// Connect with TLS only: a TLS file is set, or an address asks for it.
-    tls_required: bool,
     /// The longest time that one attempt may take.
     connect_timeout: Duration,
-    /// The choice of the next server, shared with the clients' callbacks.
+    /// The choice of the next server.
     reconnects: Arc<ReconnectPolicy>,
+    /// The relay, once it is bound. There is none if messages never pass the filter.
+    relay: Option<Arc<Relay>>,
+    /// The last attempt went through the relay.
+    was_relayed: Arc<AtomicBool>,
+}
+
+/// The reason why an attempt to connect has failed.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    /// The client could not connect.
+    #[error(transparent)]
+    Client(#[from] async_nats::ConnectError),
+    /// The relay could not connect to the server.
+    #[error(transparent)]
+    Relay(#[from] DialError),
 }
 
 /// A client that has just connected.
@@ -59,15 +74,46 @@ impl ConnectPlan {
         check_tls(&settings.tls)?;
         let TlsSettings { cert, key, ca } = &settings.tls;
         let has_tls_file = cert.is_some() || key.is_some() || ca.is_some();
+        let tls_required = has_tls_file || servers.iter().any(ServerAddr::tls_required);
+        let reconnects = Arc::new(ReconnectPolicy::new(settings, tls_required));
+        // Said by each address, and not by an option of the client, which reaches the relay without TLS.
+        let servers = servers
+            .into_iter()
+            .map(|server| reconnects.with_tls(server))
+            .collect();
         Ok(Self {
-            tls_required: has_tls_file || servers.iter().any(ServerAddr::tls_required),
             servers,
-            login,
+            login: Arc::new(login),
             tls: settings.tls.clone(),
             randomize: settings.randomize,
             connect_timeout: settings.connect_timeout,
-            reconnects: Arc::new(ReconnectPolicy::new(settings)),
+            reconnects,
+            relay: None,
+            was_relayed: Arc::default(),
         })
+    }
+
+    /// Binds the relay, unless messages never pass the filter.
+    ///
+    /// # Errors
+    /// Of the system.
+    pub(super) async fn bind_relay(
+        &mut self,
+        shared: &Arc<ConnectionShared>,
+    ) -> std::io::Result<()> {
+        if shared.filter.may_be_on() {
+            let relay = Relay::bind(&self.tls, self.connect_timeout, shared).await?;
+            self.relay = Some(Arc::new(relay));
+        }
+        Ok(())
+    }
+
+    /// Relays for as long as this is awaited. Without a relay it waits for ever.
+    pub(super) async fn relay(&self) {
+        match &self.relay {
+            Some(relay) => relay.run().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Connects: one pass over the servers, one by one, so that every server's own reason is known when none answers.
@@ -130,25 +176,47 @@ impl ConnectPlan {
         &self,
         server: &ServerAddr,
         shared: &Arc<ConnectionShared>,
-    ) -> Result<NewClient, async_nats::ConnectError> {
+    ) -> Result<NewClient, AttemptError> {
         let signs = ClientSigns::default();
-        let client = self.options(shared, &signs).connect(server).await?;
+        let choice = ServerChoice {
+            reconnects: Arc::clone(&self.reconnects),
+            relay: self.relay.clone(),
+            shared: Arc::clone(shared),
+            was_relayed: Arc::clone(&self.was_relayed),
+        };
+        let first = choice.address_for(server).await?;
+        let mut pool = vec![server.clone()];
+        // From the start: while the client is disconnected it takes no others.
+        pool.extend(self.relay_address());
+        let options = self.options(choice, first, &signs);
+        let client = options.connect(pool.as_slice()).await?;
         shared.count_with(client.statistics());
         Ok(NewClient { client, signs })
     }
 
+    /// The address of the relay, if there is one.
+    fn relay_address(&self) -> Option<ServerAddr> {
+        self.relay.as_ref().map(|relay| relay.address().clone())
+    }
+
     /// Tells the client of all servers: by itself it knows the one that answered, and those that this one has told it of.
-    async fn complete_pool(&self, client: &Client) {
+    pub(super) async fn complete_pool(&self, client: &Client) {
+        let relay = self.relay_address();
         let mut pool = self.servers.clone();
         let known = client.server_pool().await.unwrap_or_default();
         let earlier = self.reconnects.pool();
         for Server { addr, .. } in known.into_iter().chain(earlier) {
-            if !pool.contains(&addr) {
+            let addr = self.reconnects.with_tls(addr);
+            let is_relay = relay.as_ref().is_some_and(|relay| {
+                *relay == addr || self.reconnects.with_tls(relay.clone()) == addr
+            });
+            if !pool.contains(&addr) && !is_relay {
                 pool.push(addr);
             }
         }
         self.reconnects
             .set_pool(pool.iter().cloned().map(untried).collect());
+        pool.extend(relay);
         // This fails only when the client has ended already, which its state says.
         if let Err(error) = client.set_server_pool(pool.as_slice()).await {
             tracing::debug!(target: "wharf::connection", %error, "cannot set the servers");
@@ -156,12 +224,17 @@ impl ConnectPlan {
     }
 
     /// Options for one new client.
-    fn options(&self, shared: &Arc<ConnectionShared>, signs: &ClientSigns) -> ConnectOptions {
+    fn options(
+        &self,
+        choice: ServerChoice,
+        first: ServerAddr,
+        signs: &ClientSigns,
+    ) -> ConnectOptions {
+        let relay = self.relay.clone();
         let mut options = self
             .login
-            .options()
+            .options(move || relay.as_ref()?.ticket())
             .name("wharf")
-            .require_tls(self.tls_required)
             .connection_timeout(self.connect_timeout)
             .max_reconnects(None)
             .retain_servers_order();
@@ -171,42 +244,38 @@ impl ConnectPlan {
         if let (Some(cert), Some(key)) = (&self.tls.cert, &self.tls.key) {
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
-        let events = EventHandler::new(shared, signs.clone());
+        let events = EventHandler::new(&choice.shared, signs.clone());
         options = options.event_callback(move |event| {
             events.handle(event);
             std::future::ready(())
         });
-        let reconnects = Arc::clone(&self.reconnects);
-        let shared = Arc::clone(shared);
         let is_first = AtomicBool::new(true);
         let end_guard = signs.end_guard();
         options.reconnect_to_server_callback(move |pool, _| {
             // The client's task owns this callback, and the guard with it.
             let _dropped_with_the_client = &end_guard;
-            // The callback is asked before the first connect, too: of the one server that is tried then.
-            let next = match pool.first() {
-                Some(server) if is_first.swap(false, Ordering::Relaxed) => {
-                    attempt(server.addr.clone(), Duration::ZERO)
-                }
-                _ => {
-                    let next = reconnects.next(&pool, &shared);
-                    reconnects.set_pool(pool);
-                    next
-                }
-            };
+            // The callback is asked before the first connect, too.
+            let first = is_first
+                .swap(false, Ordering::Relaxed)
+                .then(|| attempt(first.clone(), Duration::ZERO));
+            let choice = choice.clone();
             async move {
-                match next {
-                    ReconnectDecision::Try(target) => Some(target),
-                    // The connection's thread is being told to end, and this with it.
-                    ReconnectDecision::GiveUp => std::future::pending().await,
-                }
+                Some(match first {
+                    Some(first) => first,
+                    None => choice.next(pool).await,
+                })
             }
         })
     }
 
     /// Words for the reason why one server could not be connected to.
-    fn reason(&self, error: &async_nats::ConnectError) -> String {
-        match error.kind() {
+    fn reason(&self, error: &AttemptError) -> String {
+        let kind = match error {
+            AttemptError::Client(error) => error.kind(),
+            AttemptError::Relay(DialError::TimedOut) => ConnectErrorKind::TimedOut,
+            AttemptError::Relay(_) => ConnectErrorKind::Io,
+        };
+        match kind {
             ConnectErrorKind::AuthorizationViolation => {
                 format!("the server does not let us in {}", self.login.describe())
             }

@@ -35,8 +35,10 @@ pub(super) struct ReconnectPolicy {
     randomize: bool,
     /// The current outage, or the last one.
     outage: Mutex<Outage>,
-    /// The servers, as the client that connected or asked last knew them.
+    /// The servers that are known, each with the error of its last attempt.
     pool: Mutex<Vec<Server>>,
+    /// Connect with TLS only: servers that others tell of are known as `tls://`.
+    tls_required: bool,
 }
 
 /// The progress of the attempts since the connection was lost.
@@ -58,6 +60,7 @@ struct Outage {
 }
 
 /// The next step after a connection was lost, or an attempt failed.
+#[derive(Debug)]
 pub(super) enum ReconnectDecision {
     /// Try this server, after its delay.
     Try(ReconnectToServer),
@@ -66,13 +69,14 @@ pub(super) enum ReconnectDecision {
 }
 
 impl ReconnectPolicy {
-    pub(super) fn new(settings: &ConnectionSettings) -> Self {
+    pub(super) fn new(settings: &ConnectionSettings, tls_required: bool) -> Self {
         Self {
             max_passes: settings.max_reconnect,
             wait: settings.reconnect_wait,
             randomize: settings.randomize,
             outage: Mutex::default(),
             pool: Mutex::default(),
+            tls_required,
         }
     }
 
@@ -91,6 +95,80 @@ impl ReconnectPolicy {
     /// The servers, as the last client knew them.
     pub(super) fn pool(&self) -> Vec<Server> {
         locked(&self.pool).clone()
+    }
+
+    /// Adds servers that a server tells of. An address that is none is left out.
+    pub(super) fn learn(&self, urls: &[String]) {
+        let mut pool = locked(&self.pool);
+        for addr in urls.iter().filter_map(|url| url.parse().ok()) {
+            let addr = self.with_tls(addr);
+            if pool.iter().all(|server| server.addr != addr) {
+                pool.push(Server {
+                    is_discovered: true,
+                    ..untried(addr)
+                });
+            }
+        }
+    }
+
+    /// Notes why an attempt failed.
+    pub(super) fn note_error(&self, addr: &ServerAddr, error: &str) {
+        for server in locked(&self.pool).iter_mut() {
+            if server.addr == *addr {
+                server.last_error = Some(error.to_owned());
+            }
+        }
+    }
+
+    /// Completes the servers by those that a client knows, and the outcome of its last attempt, which may have been
+    /// through the relay. Returns them.
+    pub(super) fn merge(
+        &self,
+        client_pool: &[Server],
+        relay: Option<&ServerAddr>,
+        was_relayed: bool,
+    ) -> Vec<Server> {
+        let last = locked(&self.outage).last.clone();
+        let mut pool = locked(&self.pool);
+        for server in client_pool {
+            let is_relay = relay == Some(&server.addr);
+            let of_last = if is_relay {
+                was_relayed
+            } else {
+                !was_relayed && Some(&server.addr) == last.as_ref()
+            };
+            let addr = if is_relay {
+                last.clone()
+            } else {
+                Some(self.with_tls(server.addr.clone()))
+            };
+            match pool
+                .iter_mut()
+                .find(|known| Some(&known.addr) == addr.as_ref())
+            {
+                Some(known) if of_last => known.last_error.clone_from(&server.last_error),
+                Some(_) => {}
+                None if is_relay => {}
+                None => pool.extend(addr.map(|addr| Server {
+                    addr,
+                    ..server.clone()
+                })),
+            }
+        }
+        pool.clone()
+    }
+
+    /// The address as this connection uses it.
+    pub(super) fn with_tls(&self, addr: ServerAddr) -> ServerAddr {
+        if !self.tls_required || addr.tls_required() {
+            return addr;
+        }
+        let mut url = addr.clone().into_inner();
+        // This fails for schemes of another sort, which servers have not.
+        if url.set_scheme("tls").is_err() {
+            return addr;
+        }
+        ServerAddr::from_url(url).unwrap_or(addr)
     }
 
     /// The servers, for the next client that is made after one has ended.
@@ -171,7 +249,7 @@ impl ReconnectPolicy {
             target: "wharf::connection",
             server = server.as_url_str(), pass = outage.passes, ?wait, "trying to reconnect"
         );
-        attempt(server, wait)
+        ReconnectDecision::Try(attempt(server, wait))
     }
 
     /// The servers in the order of one pass: the one that failed last comes last.
@@ -240,12 +318,12 @@ pub(super) fn untried(addr: ServerAddr) -> Server {
     }
 }
 
-/// The decision to try this server after this wait.
-pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> ReconnectDecision {
-    ReconnectDecision::Try(ReconnectToServer {
+/// An attempt at this address after this wait.
+pub(super) fn attempt(addr: ServerAddr, wait: Duration) -> ReconnectToServer {
+    ReconnectToServer {
         addr,
         delay: Some(wait),
-    })
+    }
 }
 
 /// The wait and up to a tenth more, so that many clients do not come back at once.

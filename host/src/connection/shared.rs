@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_nats::Statistics;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cause;
+use super::filter_switch::FilterSwitch;
 use super::inbox::Inbox;
+use super::log_throttle::LogThrottle;
 use super::open_subscriptions::OpenSubscriptions;
+use super::relay::malformed::{Malformed, MalformedCounts};
+use crate::config::FilterMode;
 use crate::error::Error;
 use crate::lock::locked;
 
@@ -56,6 +60,12 @@ pub struct ConnectionCounters {
     pub messages_out: u64,
     /// Bytes of the payloads of messages sent.
     pub bytes_out: u64,
+    /// Messages that no client could read, which the filter has mended or dropped.
+    pub malformed: MalformedCounts,
+    /// Times that the filter was switched on because of a message.
+    pub filter_activations: u64,
+    /// The filter is on.
+    pub filter_is_on: bool,
 }
 
 /// State of one connection, shared by its thread and its callers.
@@ -81,6 +91,16 @@ pub(super) struct ConnectionShared {
     pub(super) server_errors: AtomicU64,
     /// Servers that announced their end.
     pub(super) lame_ducks: AtomicU64,
+    /// The decision whether messages pass the filter.
+    pub(super) filter: FilterSwitch,
+    /// Times that the filter was switched on because of a message.
+    filter_activations: AtomicU64,
+    /// Messages that the filter has mended or dropped.
+    malformed: Mutex<MalformedCounts>,
+    /// The throttle of the log line for such a message.
+    malformed_log: LogThrottle,
+    /// Tells that the client's servers may have to be completed.
+    pub(super) pool_news: Notify,
 }
 
 /// The counters that clients keep, summed over all clients.
@@ -108,7 +128,7 @@ impl ClientTraffic {
 }
 
 impl ConnectionShared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(filter: FilterMode) -> Self {
         Self {
             state: watch::Sender::new(ConnectionState::Disconnected),
             over: AtomicBool::new(false),
@@ -120,6 +140,11 @@ impl ConnectionShared {
             slow_consumers: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
             lame_ducks: AtomicU64::new(0),
+            filter: FilterSwitch::new(filter),
+            filter_activations: AtomicU64::new(0),
+            malformed: Mutex::default(),
+            malformed_log: LogThrottle::default(),
+            pool_news: Notify::new(),
         }
     }
 
@@ -145,7 +170,44 @@ impl ConnectionShared {
         self.disconnects.fetch_add(1, Ordering::AcqRel);
         self.transition(ConnectionState::Disconnected);
         let cause = cause::take();
-        tracing::warn!(target: "wharf::connection", cause, "the connection to NATS broke");
+        tracing::warn!(target: "wharf::connection", cause = cause.words, "the connection to NATS broke");
+        if self.filter.note_loss(cause.by_message) {
+            self.filter_switched_on();
+        }
+    }
+
+    fn filter_switched_on(&self) {
+        self.filter_activations.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            target: "wharf::connection",
+            "messages pass a filter from now on: what cannot be read of them is left out"
+        );
+    }
+
+    /// Notes that a message has exceeded the limits of headers, which have been left out.
+    pub(super) fn note_too_many_headers(&self, malformed: &Malformed<'_>) {
+        self.note_malformed(malformed);
+        if self.filter.note_too_many_headers() {
+            self.filter_switched_on();
+        }
+    }
+
+    /// Counts and logs a message that was mended or dropped.
+    pub(super) fn note_malformed(&self, malformed: &Malformed<'_>) {
+        self.filter.note_malformed();
+        locked(&self.malformed).add_one(malformed.cause);
+        if let Some(left_out) = self.malformed_log.pass() {
+            let outcome = if malformed.cause.is_dropped() {
+                "dropped"
+            } else {
+                "delivered without what cannot be read"
+            };
+            let subject = malformed.shown_subject();
+            tracing::warn!(
+                target: "wharf::connection", cause = malformed.cause.label(), subject, left_out,
+                "a malformed message was {outcome}"
+            );
+        }
     }
 
     /// Gives the connection up, for this reason: the thread ends.
@@ -199,6 +261,9 @@ impl ConnectionShared {
             slow_consumers: self.slow_consumers.load(Ordering::Relaxed),
             server_errors: self.server_errors.load(Ordering::Relaxed),
             lame_ducks: self.lame_ducks.load(Ordering::Relaxed),
+            malformed: *locked(&self.malformed),
+            filter_activations: self.filter_activations.load(Ordering::Relaxed),
+            filter_is_on: self.filter.is_on(),
             ..locked(&self.traffic).sum()
         }
     }

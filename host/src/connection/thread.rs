@@ -1,6 +1,7 @@
 //! The thread that runs the client, from open to end. It owns every task of the client: when it ends they are dropped.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -50,7 +51,7 @@ pub(super) async fn start(
             let shared = Arc::clone(shared);
             let ended = ended.clone().drop_guard();
             move || {
-                run(&plan, &shared, sender);
+                run(plan, &shared, sender);
                 drop(ended);
             }
         })
@@ -98,7 +99,7 @@ impl Drop for ConnectionThread {
 
 /// The thread's whole work, from its runtime to its end.
 fn run(
-    plan: &ConnectPlan,
+    mut plan: ConnectPlan,
     shared: &Arc<ConnectionShared>,
     sender: oneshot::Sender<FirstConnectResult>,
 ) {
@@ -106,7 +107,7 @@ fn run(
     let _watched = cause::watch_this_thread();
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            runtime.block_on(serve(plan, shared, sender));
+            runtime.block_on(serve(&mut plan, shared, sender));
             // Does not wait for a name that is being resolved.
             runtime.shutdown_background();
         }
@@ -129,12 +130,18 @@ impl Drop for EndGuard<'_> {
 
 /// Connects, reports that, and serves the connection until it is stopped or given up.
 async fn serve(
-    plan: &ConnectPlan,
+    plan: &mut ConnectPlan,
     shared: &Arc<ConnectionShared>,
     mut sender: oneshot::Sender<FirstConnectResult>,
 ) {
+    if let Err(error) = plan.bind_relay(shared).await {
+        return drop(sender.send(Err(ConnectError::Relay(error))));
+    }
+    let plan = &*plan;
+    let mut relaying = pin!(plan.relay());
     let opened = tokio::select! {
         opened = open(plan, shared) => opened,
+        () = &mut relaying => return,
         // Whoever wanted the connection has gone.
         () = sender.closed() => return,
     };
@@ -152,6 +159,7 @@ async fn serve(
         () = shared.stop.cancelled() => {}
         () = clients.keep(plan, shared) => {}
         () = shared.inbox.serve(replies) => {}
+        () = relaying => {}
     }
 }
 
@@ -170,9 +178,7 @@ async fn open(
     let subscriber = target.subscribe(&current.client).await;
     let replies = subscriber
         .ok()
-        .and_then(|subscriber| {
-            Inbound::new(&shared.subscriptions, target, subscriber, current.number)
-        })
+        .and_then(|subscriber| Inbound::new(shared, target, subscriber, current.number))
         .ok_or_else(ended)?;
     Ok((clients, replies))
 }

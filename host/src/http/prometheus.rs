@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::connection::{ConnectionCounters, ConnectionState};
+use crate::connection::{ConnectionCounters, ConnectionState, MalformedCause};
 use crate::message::OutcomeKind;
 use crate::metrics::{Distribution, GuestStats};
 use crate::policy::Grant;
@@ -281,7 +281,7 @@ const GAUGES: [(&str, &str, Now); 8] = [
 
 type ConnectionStat = fn(&ConnectionCounters) -> u64;
 
-const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 10] = [
+const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 11] = [
     (
         "connection_connects",
         "Connects that succeeded, the first included",
@@ -322,6 +322,11 @@ const CONNECTION_COUNTERS: [(&str, &str, ConnectionStat); 10] = [
     ("connection_bytes_out", "Bytes of their payloads", |all| {
         all.bytes_out
     }),
+    (
+        "connection_filter_activations",
+        "Times that the filter for malformed messages was switched on",
+        |all| all.filter_activations,
+    ),
 ];
 
 fn connection(
@@ -349,7 +354,28 @@ fn connection(
             to.encode_counter::<NoLabelSet, _, f64>(&of(counters), None)
         })?;
     }
-    Ok(())
+    filter(to, counters)
+}
+
+/// The figures of the filter for malformed messages.
+fn filter(to: &mut DescriptorEncoder<'_>, counters: &ConnectionCounters) -> fmt::Result {
+    let help = "1 while the filter for malformed messages is on, else 0";
+    family(to, "connection_filter", help, MetricType::Gauge, |to| {
+        to.encode_gauge(&u64::from(counters.filter_is_on))
+    })?;
+    let help = "Messages that no client could read, by what was done with them and by cause";
+    let name = "connection_malformed_messages";
+    family(to, name, help, MetricType::Counter, |to| {
+        MalformedCause::ALL.into_iter().try_for_each(|cause| {
+            let outcome = if cause.is_dropped() {
+                "dropped"
+            } else {
+                "mended"
+            };
+            let labels = [("outcome", outcome), ("cause", cause.label())];
+            counter(to, &labels, counters.malformed.of(cause))
+        })
+    })
 }
 
 fn family(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +19,13 @@ use crate::queue::Queue;
 
 /// The bytes of a waiting message beside its own: the structures that hold it.
 const MESSAGE_OVERHEAD_BYTES: usize = size_of::<Incoming>();
+
+/// The bytes that each name of a message's headers takes beside its text: its entry in a `HashMap`, of whose places up to
+/// 9/16 are empty, and two allocations, of 16 bytes of the allocator's own each.
+const HEADER_NAME_BYTES: usize = 16 * (size_of::<(HeaderName, Vec<HeaderValue>)>() + 1) / 7 + 32;
+
+/// The bytes that each value takes beside its text: its place in a vector, of which up to half is empty, and an allocation.
+const HEADER_VALUE_BYTES: usize = 2 * size_of::<HeaderValue>() + 16;
 
 /// The messages that wait before payloads are copied. A payload is a slice of the buffer that it was read into, which it
 /// keeps alive, 64 KiB at a time: cheap for a few messages, but behind so many a queue would hold more than its bytes.
@@ -56,7 +64,7 @@ impl Forwarder {
         if self.queue.len() >= COPY_BEHIND {
             message.payload = Bytes::copy_from_slice(&message.payload);
         }
-        let bytes = message.length + MESSAGE_OVERHEAD_BYTES;
+        let bytes = held_bytes(&message);
         let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
         let incoming = Incoming::new(message, prefix_bytes, Arc::clone(&self.context));
         if let Err(incoming) = self.queue.push(incoming, bytes) {
@@ -70,6 +78,16 @@ impl Forwarder {
             }
         }
     }
+}
+
+/// The bytes that a waiting message holds, about.
+fn held_bytes(message: &async_nats::Message) -> usize {
+    let of_headers = |headers: &HeaderMap| {
+        let values: usize = headers.iter().map(|(_, values)| values.len()).sum();
+        headers.len() * HEADER_NAME_BYTES + values * HEADER_VALUE_BYTES
+    };
+    let headers = message.headers.as_ref().map_or(0, of_headers);
+    message.length + headers + MESSAGE_OVERHEAD_BYTES
 }
 
 /// Waits until what had arrived on a stopped subscription is in the queue.
@@ -87,5 +105,42 @@ pub(super) async fn forwarded(guest: &str, forwarder: &mut JoinHandle<()>, deadl
         && error.is_panic()
     {
         tracing::error!(%guest, "the task of a subscription has panicked: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with this many headers, of different names or of one.
+    fn message(names: usize, values: usize) -> async_nats::Message {
+        let mut headers = HeaderMap::new();
+        for name in 0..names {
+            (0..values).for_each(|_| headers.append(format!("{name:03}"), ""));
+        }
+        async_nats::Message {
+            subject: "a".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 1 + names * values * "abc:\r\n".len(),
+        }
+    }
+
+    #[test]
+    fn headers_count_with_what_they_hold() {
+        // A map of 1000 names has 2048 places of 57 bytes; each name and each vector of values is an allocation of at
+        // least 32 bytes.
+        let held = 2048 * 57 + 1000 * 64;
+        let counted = held_bytes(&message(1000, 1));
+        assert!((held..3 * held).contains(&counted), "{counted} of {held}");
+        // One vector of 1024 places of 24 bytes.
+        let held = 1024 * 24;
+        let counted = held_bytes(&message(1, 1000));
+        assert!((held..4 * held).contains(&counted), "{counted} of {held}");
+        let none = held_bytes(&message(0, 0));
+        assert_eq!(none, 1 + MESSAGE_OVERHEAD_BYTES);
     }
 }

@@ -178,19 +178,7 @@ async fn log_lines_are_json_where_a_machine_reads_them() {
 async fn why_the_connection_broke_is_logged_once() {
     let server = TestServer::start("").await.unwrap();
     let place = Place::new();
-    let wait = ("NATS_RECONNECT_WAIT", "10ms");
-    let arguments = [
-        "run",
-        &echo(),
-        "--subscribe",
-        "echo",
-        "--server",
-        &server.url(),
-    ];
-    let mut command = place.command(&arguments);
-    command.env(wait.0, wait.1);
-    let mut host = Wharf::spawn(command).unwrap();
-    host.says("ready: 1 guest").await.unwrap();
+    let mut host = filtered(&place, &server, "never").await;
     let mut raw = Raw::connect(&server).await.unwrap();
     for headers in [LONE_CR, SPACE_IN_NAME, b"NATS/1.0\r\nN: J\xfc\r\n\r\n"] {
         raw.publish("echo", "", headers, b"x").await.unwrap();
@@ -210,6 +198,57 @@ async fn why_the_connection_broke_is_logged_once() {
         (1, "invalid header value"),
         (1, "ParseHeaderNameError"),
         (1, "header isn't valid utf-8"),
+    ] {
+        assert_eq!(said.matches(words).count(), times, "{words:?} in:\n{said}");
+    }
+}
+
+/// A host with this use of the filter.
+async fn filtered(place: &Place, server: &TestServer, filter: &str) -> Wharf {
+    let arguments = [
+        "run",
+        &echo(),
+        "--subscribe",
+        "echo",
+        "--server",
+        &server.url(),
+    ];
+    let mut command = place.command(&arguments);
+    command.env("NATS_RECONNECT_WAIT", "10ms");
+    command.env("NATS_FILTER", filter);
+    let mut host = Wharf::spawn(command).unwrap();
+    host.says("ready: 1 guest").await.unwrap();
+    host
+}
+
+#[tokio::test]
+async fn the_filter_comes_on_with_a_malformed_message_and_not_with_a_server_that_goes_away() {
+    let mut server = TestServer::start("").await.unwrap();
+    let place = Place::new();
+    let mut host = filtered(&place, &server, "auto").await;
+    server.restart().await.unwrap();
+    host.says("the connection to NATS broke").await.unwrap();
+    let before = host.says("connected to NATS").await.unwrap();
+    assert!(!before.contains("filter"), "{before}");
+
+    let mut raw = Raw::connect(&server).await.unwrap();
+    raw.publish("echo", "", SPACE_IN_NAME, b"x").await.unwrap();
+    host.says("messages pass a filter").await.unwrap();
+    host.says("connected to NATS").await.unwrap();
+    // Of those that come at once one is logged.
+    for _ in 0..100 {
+        raw.publish("echo", "", LONE_CR, b"x").await.unwrap();
+    }
+    raw.flush().await.unwrap();
+    host.says("a malformed message was delivered")
+        .await
+        .unwrap();
+    let said = host.stop().await.unwrap().well().unwrap();
+    for (times, words) in [
+        (2, "the connection to NATS broke"),
+        (1, "messages pass a filter"),
+        (1, "a malformed message"),
+        (1, "cause=\"header_value\""),
     ] {
         assert_eq!(said.matches(words).count(), times, "{words:?} in:\n{said}");
     }

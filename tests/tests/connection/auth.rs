@@ -51,6 +51,7 @@ async fn refusal(server: &TestServer, auth: Auth) -> String {
 async fn unusable(auth: Auth) -> String {
     let settings = ConnectionSettings {
         auth,
+        filter: wharf_tests::filter(),
         ..ConnectionSettings::default()
     };
     match Connector::connect(settings)

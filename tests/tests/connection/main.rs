@@ -3,6 +3,7 @@
 mod another_client;
 mod auth;
 mod drain;
+mod filter;
 mod jetstream;
 mod malformed;
 mod own_server;

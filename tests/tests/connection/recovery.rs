@@ -170,6 +170,7 @@ async fn a_server_that_never_answers_is_left_after_the_connect_timeout() -> Resu
     let settings = ConnectionSettings {
         servers: format!("nats://{}", silent.local_addr()?).into(),
         connect_timeout: Duration::from_millis(200),
+        filter: wharf_tests::filter(),
         ..ConnectionSettings::default()
     };
     let text = Connector::connect(settings)

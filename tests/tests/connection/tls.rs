@@ -7,7 +7,7 @@ use wharf::{ConnectError, Connector};
 use wharf_tests::{Authority, TestServer};
 
 /// A server that wants certificates of this authority.
-async fn server(authority: &Authority) -> Result<TestServer> {
+pub(crate) async fn server(authority: &Authority) -> Result<TestServer> {
     let directory = TempDir::new()?;
     authority.write(directory.path(), "ca")?;
     authority.identity(directory.path(), "server")?;
@@ -17,7 +17,7 @@ async fn server(authority: &Authority) -> Result<TestServer> {
 }
 
 /// Settings for it, with a certificate that this authority signed.
-fn settings(server: &TestServer, authority: &Authority) -> Result<ConnectionSettings> {
+pub(crate) fn settings(server: &TestServer, authority: &Authority) -> Result<ConnectionSettings> {
     let client = authority.identity(server.directory(), "client")?;
     let ca = server.directory().join("ca.pem");
     let tls = TlsSettings {
@@ -64,7 +64,7 @@ async fn a_server_of_an_authority_that_we_do_not_trust_is_refused() -> Result<()
     settings.tls.ca = Some(Authority::new()?.write(server.directory(), "other")?);
     let text = refusal(settings).await;
     assert!(
-        text.contains(&server.url()) && text.contains("certificate"),
+        text.contains(&server.address()) && text.contains("certificate"),
         "{text}"
     );
     Ok(())

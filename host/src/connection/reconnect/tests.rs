@@ -31,8 +31,8 @@ impl Scene {
         let server = |name: &&str| untried(name.parse().expect("an address"));
         let pool: Vec<_> = servers.iter().map(server).collect();
         let scene = Self {
-            reconnects: ReconnectPolicy::new(&settings),
-            shared: Arc::new(ConnectionShared::new()),
+            reconnects: ReconnectPolicy::new(&settings, false),
+            shared: Arc::new(ConnectionShared::new(crate::config::FilterMode::Never)),
             statistics: Arc::default(),
             pool,
             later: Cell::default(),
