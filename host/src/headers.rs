@@ -172,8 +172,54 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 }
 
 #[cfg(test)]
+pub(crate) use tests::fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::kind_of;
+
+    /// Writes headers that nobody meant as such: names and values with U+0001 between them.
+    pub(crate) fn fuzz(input: &[u8]) -> u64 {
+        let text = String::from_utf8_lossy(input);
+        let cleaned = clean(&text);
+        assert!(parse_value(&cleaned).is_ok() && cleaned.len() <= MAX_WORDS_BYTES + "…".len());
+        assert!(
+            !cleaned.replace('\t', "").contains(char::is_control),
+            "{cleaned:?}"
+        );
+        let mut parts = text.split('\u{1}').map(str::to_owned);
+        let mut headers = Vec::new();
+        while let Some(name) = parts.next() {
+            headers.push((name, parts.next().unwrap_or_default()));
+        }
+        let written = to_wire(headers.clone(), None);
+        if let Ok(Some(map)) = &written {
+            assert_eq!(check(map), Ok(()));
+            let mut lines = 0;
+            for (name, values) in map.iter() {
+                let name: &str = name.as_ref();
+                assert!(!is_reserved_header(name), "{name}");
+                for value in values {
+                    let line = format!("{name}: {}", value.as_str());
+                    assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
+                    // As clients take it apart.
+                    assert_eq!(line.split_once(": "), Some((name, value.as_str())));
+                    lines += 1;
+                }
+            }
+            let passed_on = headers.iter().filter(|(name, _)| !is_reserved_header(name));
+            assert_eq!(lines, passed_on.count());
+            let seen = from_wire(Some(map));
+            assert_eq!(seen.len(), lines);
+            assert!(to_wire(seen, None).is_ok());
+        }
+        let words = written.as_ref().err().map(ToString::to_string);
+        assert!(words.as_ref().is_none_or(|words| words.len() < 2000));
+        let end: Option<String> = words.map(|words| words.chars().rev().take(8).collect());
+        let fields = written.ok().flatten().map(|map| map.len().min(8));
+        kind_of(&(fields, end, headers.len().min(8), cleaned == text))
+    }
 
     fn written(name: &str, value: &str) -> Result<Option<HeaderMap>, Error> {
         to_wire(vec![(name.to_owned(), value.to_owned())], None)

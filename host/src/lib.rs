@@ -49,6 +49,8 @@ mod connection;
 mod connector;
 mod dispatch;
 mod error;
+#[cfg(test)]
+mod fuzz;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

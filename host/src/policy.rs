@@ -243,6 +243,11 @@ impl Policy {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+pub(crate) use model::fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

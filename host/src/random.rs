@@ -12,10 +12,13 @@ const TOKEN_CHARACTERS: usize = 22;
 ///
 /// Written as text a token is one token of a subject. Tokens seen say nothing of the next one: a counter, or a NUID, which
 /// adds the same amount each time, would tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Token(u128);
 
 impl Token {
+    /// The first of all tokens, in their order.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// A token that nobody can guess.
     pub(crate) fn new() -> Self {
         Self(rand::random())

@@ -46,6 +46,7 @@
 //! | `keyvalue/interop.rs`          | buckets are shared with other clients |
 //! | `keyvalue/listing.rs`          | all keys are listed and counted |
 //! | `keyvalue/main.rs`             | (no tests: key/value, for Rust callers) |
+//! | `keyvalue/malformed.rs`        | messages that no client can read are keys and values like any other |
 //! | `keyvalue/ttl.rs`              | values expire when they should, whoever writes them |
 //! | `keyvalue/values.rs`           | every function on values, as one caller sees it |
 //! | `keyvalue/writers.rs`          | of several writers at once each succeeds or is told |

@@ -198,6 +198,47 @@ async fn an_order_that_no_header_can_quote_is_answered_and_so_is_the_next() -> R
 }
 
 #[tokio::test]
+async fn orders_that_are_too_large_or_too_many_are_refused_and_all_are_answered() -> Result<()> {
+    let server = TestServer::start("max_payload: 4MB").await?;
+    let host = host(&server, "here").await?;
+    let client = server.client().await?;
+    for (verb, bytes) in [("load", 1 << 20), ("replace", 3 << 20), ("show", 4096)] {
+        let subject = format!("wharf.admin.here.{verb}");
+        let request = client.request(subject, vec![b' '; bytes + 1].into());
+        let reply = soon("the refusal", request).await??;
+        let (code, words) = service_error(&reply)?;
+        ensure!(
+            code == "400" && words.contains("may have"),
+            "{code}: {words}"
+        );
+    }
+    // More than may wait at once, each from somebody who waits.
+    const ORDERS: usize = 2000;
+    let mut answers = client.subscribe("_INBOX.many.*").await?;
+    for number in 0..ORDERS {
+        let reply = format!("_INBOX.many.{number}");
+        let (subject, payload) = match number % 2 {
+            0 => ("wharf.admin.here.list", "".into()),
+            _ => ("wharf.admin.here.unload", r#"{"guest":"none"}"#.into()),
+        };
+        client.publish_with_reply(subject, reply, payload).await?;
+    }
+    for _ in 0..ORDERS {
+        let answer = soon("an answer", answers.next()).await?.context("one")?;
+        if answer.headers.is_some() {
+            let (code, words) = service_error(&answer)?;
+            ensure!(["404", "429"].contains(&code.as_str()), "{code}: {words}");
+        }
+    }
+    assert_eq!(
+        ask_json(&client, "wharf.admin.here.list").await?["host"],
+        "here"
+    );
+    drop(host);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_command_lists_all_hosts() -> Result<()> {
     let server = TestServer::start("").await?;
     let none = wharf(&server, &["hosts"]).await?;

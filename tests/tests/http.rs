@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
@@ -580,6 +580,34 @@ async fn while_it_drains_it_is_alive_and_not_ready_and_then_it_is_gone() -> Resu
         "it listens no more"
     );
     assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_that_ask_nothing_or_do_not_read_keep_nobody_out() -> Result<()> {
+    let probe = Probe::start(|config, _, _| listening(config)).await?;
+    let address = address(&probe.host)?;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(address).await?);
+    }
+    for stream in idle.iter_mut().rev().take(20) {
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await?;
+    }
+    for path in ["/livez", "/readyz"] {
+        let begun = Instant::now();
+        assert_eq!(get(address, path).await?.status, 200);
+        ensure!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{path}: {:?}",
+            begun.elapsed()
+        );
+    }
+    // The oldest had to make way.
+    let read = soon("it is closed", idle[0].read(&mut [0; 16])).await?;
+    assert_eq!(read.unwrap_or(0), 0);
     Ok(())
 }
 

@@ -82,6 +82,29 @@ async fn the_host_and_all_guests_go_on() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_guest_reads_lists_and_deletes_what_is_stored_and_nobody_is_interrupted() -> Result<()> {
+    let (probe, mut raw) = host().await?;
+    for (key, headers) in [("one", LONE_CR), ("two", SPACE_IN_NAME)] {
+        let subject = format!("$KV.b.{key}");
+        raw.publish(subject, "", headers, key.as_bytes()).await?;
+    }
+    raw.flush().await?;
+    let count = async || probe.ok(json!({ "do": "count", "bucket": "b" })).await;
+    for key in ["one", "two"] {
+        let get = json!({ "do": "get", "bucket": "b", "key": key });
+        assert_eq!(probe.ok(get).await?, key);
+    }
+    assert_eq!(count().await?, 2);
+    let keys = json!({ "do": "keys", "bucket": "b", "prefix": "o" });
+    assert_eq!(probe.ok(keys).await?, json!(["one"]));
+    let delete = json!({ "do": "delete", "bucket": "b", "key": "one" });
+    probe.ok(delete).await?;
+    assert_eq!(count().await?, 1);
+    assert_eq!(probe.host.connection_counters().disconnects, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_guests_request_in_flight_gets_the_answer_that_comes_afterwards() -> Result<()> {
     let (probe, mut raw) = host(FilterMode::Never).await?;
     let mut slow = probe.client.subscribe("slow").await?;

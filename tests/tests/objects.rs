@@ -5,7 +5,7 @@ use async_nats::jetstream::object_store::{self, ObjectStore};
 use wharf::config::GuestSettings;
 use wharf::{ChangeError, FetchError, GuestError, Host, LoadError};
 use wharf_tests::probe::config;
-use wharf_tests::raw::{LONE_CR, Raw};
+use wharf_tests::raw::{LONE_CR, Raw, SPACE_IN_NAME};
 use wharf_tests::{TestServer, component, soon, until};
 
 async fn store(server: &TestServer) -> Result<ObjectStore> {
@@ -163,5 +163,72 @@ async fn new_versions_are_told_and_fetched_after_the_hosts_client_has_ended() ->
     let told = soon("a new version is told", changes.next()).await?;
     assert_eq!(told.as_deref(), Some("guest"));
     assert_eq!(host.apply(config.guests).await?.replaced, ["guest"]);
+    Ok(())
+}
+
+/// Stores an object whose messages all have headers that no client can read, as somebody may who writes to its store.
+async fn put_unreadable(store: &ObjectStore, raw: &mut Raw, component_of: &str) -> Result<()> {
+    let bytes = std::fs::read(component(component_of)?)?;
+    let mut info = store.put("template", &mut bytes.as_slice()).await?;
+    store.delete("template").await?;
+    info.name = "guest.wasm".to_owned();
+    info.nuid = format!("unreadable{component_of}");
+    let pieces = bytes.chunks(128 * 1024);
+    info.chunks = pieces.len();
+    for (number, piece) in pieces.enumerate() {
+        let headers = [LONE_CR, SPACE_IN_NAME][number % 2];
+        let subject = format!("$O.plugins.C.{}", info.nuid);
+        raw.publish(subject, "", headers, piece).await?;
+        // Something else comes between.
+        raw.publish("$O.plugins.C.other", "", LONE_CR, b"").await?;
+    }
+    for name in ["Z3Vlc3Qud2FzbQ==", "b3RoZXI="] {
+        let (subject, meta) = (format!("$O.plugins.M.{name}"), serde_json::to_vec(&info)?);
+        raw.publish(subject, "", LONE_CR, &meta).await?;
+    }
+    raw.flush().await
+}
+
+#[tokio::test]
+async fn objects_with_headers_that_no_client_can_read_are_loaded_and_followed() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let objects = store(&server).await?;
+    let mut raw = Raw::connect(&server).await?;
+    put_unreadable(&objects, &mut raw, "echo").await?;
+    let mut config = config(&server);
+    config.guests.insert("guest".to_owned(), settings()?);
+    let host = Host::builder(config.clone()).start().await?;
+    let mut changes = host.component_changes();
+    put_unreadable(&objects, &mut raw, "probe").await?;
+    let told = soon("a new version is told", changes.next()).await?;
+    assert_eq!(told.as_deref(), Some("guest"));
+    assert_eq!(host.apply(config.guests).await?.replaced, ["guest"]);
+    assert_eq!(host.connection_counters().disconnects, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_leads_to_its_object_and_a_circle_of_links_to_an_error() -> Result<()> {
+    let server = TestServer::start("").await?;
+    let objects = store(&server).await?;
+    put(&objects, "echo").await?;
+    let there = objects.get("guest.wasm").await?;
+    objects.add_link("a-link", &there).await?;
+    let host = Host::builder(config(&server)).start().await?;
+    let load = async |name: &str| -> Result<_> {
+        let source = format!("nats://plugins/{name}");
+        let source: wharf::config::ComponentSource = source.parse().map_err(anyhow::Error::msg)?;
+        Ok(host.load("guest", GuestSettings::new(source)).await)
+    };
+    load("a-link").await??;
+    host.unload("guest").await?;
+    let mut raw = Raw::connect(&server).await?;
+    // "circle", which is itself meant instead.
+    let meta = br#"{"name":"circle","bucket":"plugins","options":{"link":{"bucket":"plugins","name":"circle"}}}"#;
+    raw.publish("$O.plugins.M.Y2lyY2xl", "", b"NATS/1.0\r\n\r\n", meta)
+        .await?;
+    raw.flush().await?;
+    let refused = format!("{:?}", load("circle").await?.expect_err("a circle"));
+    ensure!(refused.contains("links"), "{refused}");
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! It changes nothing outside the working tree but the toolchain's target `wasm32-wasip2`.
 
 mod deny;
+mod fuzz;
 mod guests;
 mod process;
 mod python;
@@ -29,6 +30,8 @@ Tasks:
   test [ARGS]     Build the guests, then run every test; ARGS go to `cargo test --workspace`,
                   as in `cargo xtask test --test quakes` or `cargo xtask test -- drain`
   bench [ARGS]    Measure a guest beside a native handler, in the release build; `cargo xtask bench --help` lists ARGS
+  fuzz [ARGS]     Try what reads strangers' bytes with inputs that nobody thought of: all targets side by side for a minute, or
+                  as in `cargo xtask fuzz key --executions 1000000 --seed 7`
   deny            Check the dependencies: known faults, licences, sources
   guests          Build the guests alone, and say where they are
   help            Print this
@@ -60,6 +63,7 @@ fn run(task: &str, rest: &[String]) -> Result {
         "demo" => none(task, rest).and_then(|()| tasks::demo(&workspace)),
         "test" => tasks::test(&workspace, rest),
         "bench" => tasks::bench(&workspace, rest),
+        "fuzz" => fuzz::fuzz(&workspace, rest),
         "deny" => none(task, rest).and_then(|()| deny::deny(&workspace)),
         "guests" => none(task, rest).and_then(|()| tasks::guests(&workspace)),
         "help" | "-h" | "--help" => {

@@ -214,12 +214,12 @@ impl Bucket {
         Ok(self.0.delete(key)?)
     }
 
-    /// The keys that have a value, in no order.
+    /// The keys that have a value, in no order. More than 100,000 are an error: use [`keys_with_prefix`](Self::keys_with_prefix).
     pub fn keys(&self) -> Result<Vec<String>, CallError> {
         Ok(self.0.keys(None)?)
     }
 
-    /// The keys that begin with `prefix` and have a value, in no order.
+    /// The keys that begin with `prefix` and have a value, in no order. More than 100,000 are an error: use a longer prefix.
     pub fn keys_with_prefix(&self, prefix: &str) -> Result<Vec<String>, CallError> {
         Ok(self.0.keys(Some(prefix))?)
     }

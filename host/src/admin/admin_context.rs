@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +74,7 @@ impl AdminContext {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Error> {
-        let Some(reply_to) = reply_to.filter(|subject| self.replies.covers(subject)) else {
+        let Some(reply_to) = self.may_answer(reply_to) else {
             return Ok(());
         };
         let sent = self
@@ -81,6 +82,31 @@ impl AdminContext {
             .publish(reply_to, None, headers, payload)
             .await;
         sent.inspect_err(|error| tracing::debug!("an answer could not be sent: {error}"))
+    }
+
+    /// Answers as [`AdminContext::answer`] does, but without waiting: what the client cannot take now is not sent. So
+    /// whoever reads questions reads the next one at once.
+    pub(super) fn answer_now(
+        &self,
+        reply_to: Option<Subject>,
+        headers: Option<HeaderMap>,
+        payload: impl FnOnce() -> Bytes,
+    ) {
+        let Some(reply_to) = self.may_answer(reply_to) else {
+            return;
+        };
+        let answering = self.answer(Some(reply_to), headers, payload());
+        if tokio::task::unconstrained(answering)
+            .now_or_never()
+            .is_none()
+        {
+            tracing::debug!("an answer could not be sent: the client is busy");
+        }
+    }
+
+    /// The subject, if answers may go there.
+    fn may_answer(&self, reply_to: Option<Subject>) -> Option<Subject> {
+        reply_to.filter(|subject| self.replies.covers(subject))
     }
 }
 

@@ -29,11 +29,11 @@
 //!
 //! | code | |
 //! |---|---|
-//! | 400 | the request, or the settings in it, cannot be used |
+//! | 400 | the request, or the settings in it, cannot be used; or it has more than 1 MiB (`show`: 4 KiB) |
 //! | 404 | there is no such guest, canary, or verb |
 //! | 409 | there is a guest of that name already |
 //! | 422 | the guest did not come into service; nothing has changed |
-//! | 429 | too many changes are waiting for their turn |
+//! | 429 | too many changes, or questions, are waiting for their turn |
 //! | 500 | the reply cannot be sent: it is larger than the server allows |
 //! | 503 | the host is stopping |
 

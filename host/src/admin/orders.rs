@@ -6,6 +6,7 @@ use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +20,38 @@ use crate::connection::Inbound;
 use crate::error::{Error, chain};
 use crate::headers::set;
 use crate::protocol::service_error::{SERVICE_ERROR, SERVICE_ERROR_CODE};
+use crate::protocol::subject::quoted;
 use crate::rollout::{ChangeError, DrainReport};
 use crate::task::log_panic;
 
 /// Changes that may wait for their turn at once.
 const MAX_CHANGES: usize = 16;
 
-/// Answers one order after the other; changes of guests go on beside it.
+/// Questions that may wait for their answers at once.
+const MAX_QUESTIONS: usize = 256;
+
+/// The most bytes of an order to change a guest: its settings, as TOML in JSON. With [`MAX_CHANGES`] it bounds what
+/// orders hold of the host's memory.
+const MAX_CHANGE_BYTES: usize = 1 << 20;
+
+/// The most bytes of a question, which names a guest at most.
+const MAX_QUESTION_BYTES: usize = 4096;
+
+/// Reads orders at once. Questions are answered one after the other, and changes of guests carried out, by tasks beside
+/// it, on the runtime that guests run on.
 pub(super) struct OrderHandler(Arc<AdminContext>);
+
+/// An order that was read, and waits.
+struct Order {
+    /// The order's kind.
+    verb: Verb,
+    /// The time of its arrival.
+    begun: Instant,
+    /// The subject that the answer goes to.
+    reply_to: Option<Subject>,
+    /// The request, a copy: what arrives is a part of a larger buffer, which it keeps alive.
+    payload: Vec<u8>,
+}
 
 /// An order to change a guest.
 enum Change {
@@ -45,73 +70,114 @@ impl OrderHandler {
         Self(context)
     }
 
-    /// Answers orders until it is closed. Changes that have begun by then are finished.
+    /// Takes orders until it is closed. Those that have begun by then are finished.
     pub(super) async fn serve(self, mut inbound: Inbound, closed: CancellationToken) {
         const CHANGE: &str = "a change of a guest";
         let mut changes = JoinSet::new();
+        let (questions, waiting) = mpsc::channel(MAX_QUESTIONS);
+        let mut answers = JoinSet::new();
+        answers.spawn_on(
+            answer_questions(Arc::clone(&self.0), waiting),
+            &self.0.runtime,
+        );
         loop {
             tokio::select! {
                 () = closed.cancelled() => break,
                 Some(ended) = changes.join_next() => log_panic(CHANGE, ended),
                 message = inbound.next() => match message {
-                    Some(message) => self.take(message, &mut changes).await,
+                    Some(message) => self.take(&message, &mut changes, &questions),
                     None => break,
                 },
             }
         }
-        drop(inbound);
+        drop((inbound, questions));
         while let Some(ended) = changes.join_next().await {
             log_panic(CHANGE, ended);
         }
+        while let Some(ended) = answers.join_next().await {
+            log_panic("the task that answers questions", ended);
+        }
     }
 
-    async fn take(&self, message: Message, changes: &mut JoinSet<()>) {
-        let context = &self.0;
-        let Message {
-            subject,
-            reply,
-            payload,
-            ..
-        } = message;
+    /// Takes an order without waiting for anything: nothing that arrives is left in the client.
+    fn take(&self, message: &Message, changes: &mut JoinSet<()>, questions: &mpsc::Sender<Order>) {
+        let (context, reply_to) = (&self.0, message.reply.clone());
         let begun = Instant::now();
-        let word = subject.rsplit('.').next().unwrap_or_default();
+        let word = message.subject.rsplit('.').next().unwrap_or_default();
         let Some(verb) = Verb::ALL.into_iter().find(|verb| verb.as_str() == word) else {
             let known = Verb::ALL.map(Verb::as_str).join(", ");
-            let unknown = error_reply(404, format!("there is no {word:?} here, but {known}"));
-            // Nothing was done: whoever asked learns that by hearing nothing.
-            let _unsent = context.send(reply, &Err(unknown)).await;
-            return;
+            let unknown = error_reply(
+                404,
+                format!("there is no {} here, but {known}", quoted(word)),
+            );
+            return context.send_now(reply_to, &Err(unknown));
+        };
+        let most = match verb {
+            Verb::List | Verb::Drain => usize::MAX,
+            Verb::Show => MAX_QUESTION_BYTES,
+            _ => MAX_CHANGE_BYTES,
+        };
+        if message.payload.len() > most {
+            let bytes = message.payload.len();
+            let words = format!("the request has {bytes} bytes, and may have {most}");
+            return context.settle_now(verb, begun, reply_to, &Err(error_reply(400, words)));
+        }
+        let payload = match verb {
+            Verb::List | Verb::Drain => Vec::new(),
+            _ => message.payload.to_vec(),
+        };
+        let order = Order {
+            verb,
+            begun,
+            reply_to,
+            payload,
         };
         match verb {
-            Verb::List => context.settle(verb, begun, reply, context.list()).await,
-            Verb::Show => {
-                let shown = context.show(&payload);
-                context.settle(verb, begun, reply, shown).await;
+            Verb::List | Verb::Show => {
+                if let Err(refused) = questions.try_send(order) {
+                    refused
+                        .into_inner()
+                        .refuse(context, "questions", MAX_QUESTIONS);
+                }
             }
             Verb::Load | Verb::Replace | Verb::Unload | Verb::Promote | Verb::Abort => {
                 if changes.len() >= MAX_CHANGES {
-                    let words = format!(
-                        "{MAX_CHANGES} changes are waiting for their turn: try again later"
-                    );
-                    let refused = Err(error_reply(429, words));
-                    context.settle(verb, begun, reply, refused).await;
-                    return;
+                    return order.refuse(context, "changes", MAX_CHANGES);
                 }
-                let context = Arc::clone(context);
-                let runtime = context.runtime.clone();
+                let (context, runtime) = (Arc::clone(context), context.runtime.clone());
                 let change = async move {
-                    let changed = context.change(verb, &payload).await;
-                    context.settle(verb, begun, reply, changed).await;
+                    let changed = context.change(verb, &order.payload).await;
+                    context.settle(order, changed).await;
                 };
                 changes.spawn_on(change, &runtime);
             }
             Verb::Drain => {
                 let done = encode(&DrainSummary::default());
-                context.settle(verb, begun, reply, done).await;
+                context.settle_now(verb, begun, order.reply_to, &done);
                 tracing::info!("told to drain");
                 context.stop.cancel();
             }
         }
+    }
+}
+
+impl Order {
+    /// Refuses the order, as too many of its kind wait.
+    fn refuse(self, context: &AdminContext, kind: &str, most: usize) {
+        let words = format!("{most} {kind} are waiting for their turn: try again later");
+        let refused = Err(error_reply(429, words));
+        context.settle_now(self.verb, self.begun, self.reply_to, &refused);
+    }
+}
+
+/// Answers questions, one after the other, until no more come.
+async fn answer_questions(context: Arc<AdminContext>, mut questions: mpsc::Receiver<Order>) {
+    while let Some(question) = questions.recv().await {
+        let answer = match question.verb {
+            Verb::Show => context.show(&question.payload),
+            _ => context.list(),
+        };
+        context.settle(question, answer).await;
     }
 }
 
@@ -151,11 +217,9 @@ impl AdminContext {
                 name: guest.clone(),
             })
         };
-        let all = self.guests.status();
-        let found = all.iter().find(|status| status.name == guest);
-        let found = found.ok_or_else(not_loaded)?;
+        let found = self.guests.status_of(&guest).ok_or_else(not_loaded)?;
         let (settings, prefix) = self.guests.settings(&guest).ok_or_else(not_loaded)?;
-        encode(&details(&self.name, found, &settings, &prefix))
+        encode(&details(&self.name, &found, &settings, &prefix))
     }
 
     async fn change(&self, verb: Verb, payload: &[u8]) -> OrderResult {
@@ -219,35 +283,55 @@ impl AdminContext {
     }
 
     /// Answers an order, and counts it.
-    async fn settle(
+    async fn settle(&self, order: Order, result: OrderResult) {
+        let Order {
+            verb,
+            begun,
+            reply_to,
+            ..
+        } = order;
+        self.stats
+            .count(verb, begun.elapsed(), result.as_ref().err());
+        let (headers, payload) = reply(&result);
+        if let Err(Error::TooLarge(most)) = self.answer(reply_to.clone(), headers, payload).await {
+            let words = format!("the reply is larger than the {most} bytes that the server allows");
+            let (headers, payload) = reply(&Err(error_reply(500, words)));
+            // Whoever waits hears nothing then; the reason has been logged.
+            let _unsent = self.answer(reply_to, headers, payload).await;
+        }
+    }
+
+    /// Answers an order, and counts it, without waiting. To be used for short answers.
+    fn settle_now(
         &self,
         verb: Verb,
         begun: Instant,
         reply_to: Option<Subject>,
-        result: OrderResult,
+        result: &OrderResult,
     ) {
-        let error = result.as_ref().err();
-        self.stats.count(verb, begun.elapsed(), error);
-        if let Err(Error::TooLarge(most)) = self.send(reply_to.clone(), &result).await {
-            let words = format!("the reply is larger than the {most} bytes that the server allows");
-            // Whoever waits hears nothing then; the reason has been logged.
-            let _unsent = self.send(reply_to, &Err(error_reply(500, words))).await;
-        }
+        self.stats
+            .count(verb, begun.elapsed(), result.as_ref().err());
+        self.send_now(reply_to, result);
     }
 
-    async fn send(&self, reply_to: Option<Subject>, result: &OrderResult) -> Result<(), Error> {
-        match result {
-            Ok(value) => self.answer(reply_to, None, value.to_string().into()).await,
-            Err(error) => {
-                let mut headers = HeaderMap::new();
-                let code = HeaderName::from_static(SERVICE_ERROR_CODE);
-                set(&mut headers, code, &error.code.to_string());
-                let words = HeaderName::from_static(SERVICE_ERROR);
-                set(&mut headers, words, &one_line(&error.error));
-                let payload = encode(error).unwrap_or_default().to_string();
-                self.answer(reply_to, Some(headers), Bytes::from(payload))
-                    .await
-            }
+    fn send_now(&self, reply_to: Option<Subject>, result: &OrderResult) {
+        let (headers, payload) = reply(result);
+        self.answer_now(reply_to, headers, || payload);
+    }
+}
+
+/// A result as it travels: its headers, if it is an error, and its payload.
+fn reply(result: &OrderResult) -> (Option<HeaderMap>, Bytes) {
+    match result {
+        Ok(value) => (None, value.to_string().into()),
+        Err(error) => {
+            let mut headers = HeaderMap::new();
+            let code = HeaderName::from_static(SERVICE_ERROR_CODE);
+            set(&mut headers, code, &error.code.to_string());
+            let words = HeaderName::from_static(SERVICE_ERROR);
+            set(&mut headers, words, &one_line(&error.error));
+            let payload = encode(error).unwrap_or_default().to_string();
+            (Some(headers), payload.into())
         }
     }
 }

@@ -107,7 +107,8 @@ impl Service {
     }
 }
 
-/// Answers one kind of question about the host, until the service is closed.
+/// Answers one kind of question about the host, until the service is closed. Each question is read at once, and nothing of
+/// it is kept but the subject that the answer goes to.
 async fn describe(
     context: Arc<AdminContext>,
     verb: &'static str,
@@ -115,9 +116,10 @@ async fn describe(
     closed: CancellationToken,
 ) {
     while let Some(Some(Message { reply, .. })) = closed.run_until_cancelled(inbound.next()).await {
-        let answer = description(&context, verb).to_string();
-        // Whoever asked asks again; the reason has been logged.
-        let _unsent = context.answer(reply, None, answer.into()).await;
+        // Whoever asked asks again if it cannot be sent; the reason has been logged.
+        context.answer_now(reply, None, || {
+            description(&context, verb).to_string().into()
+        });
     }
 }
 
@@ -146,7 +148,7 @@ fn description(context: &AdminContext, verb: &str) -> Value {
         "version": VERSION,
         "metadata": {
             "host": context.name,
-            "guests": context.guests.status().len().to_string(),
+            "guests": context.guests.count().to_string(),
             "admin": context.takes_orders.to_string(),
         },
     });

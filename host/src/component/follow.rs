@@ -1,27 +1,24 @@
 //! News of components: what is pushed to the object stores that guests take them from.
+//!
+//! Buckets are asked, once a second, whether anything was stored there. A consumer would tell at once, but bring what anybody
+//! has stored there, with headers that may break the connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::object_store::Watch;
-use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::digest::Digest;
+use super::object_store::{ObjectStore, StoreError, StoreMark};
 use super::source::ComponentSource;
 
-/// The time between two looks at which guests there are, and where they take their components from.
+/// The time between two looks at which guests there are, and at what is in the buckets that they take their components from.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The time before a bucket is tried again that cannot be watched: it may be made later.
-const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-
-/// The life of one watch. A watch does not notice that its bucket was deleted and made again: another one does.
-const WATCH_LIFE: Duration = Duration::from_secs(60);
 
 /// News that may wait.
 const MAX_WAITING: usize = 16;
@@ -39,7 +36,7 @@ impl ComponentChanges {
     /// Follows the objects that run, as `running` names them now and later.
     pub(crate) fn new(
         running: impl Fn() -> Vec<RunningObject> + Send + Sync + 'static,
-        jetstream: impl Fn() -> Context + Clone + Send + Sync + 'static,
+        jetstream: impl Fn() -> Context + Send + Sync + 'static,
         runtime: &Handle,
     ) -> Self {
         let (sender, changed) = mpsc::channel(MAX_WAITING);
@@ -90,14 +87,6 @@ struct Announced {
     object: ObjectName,
 }
 
-/// The version of an object that its bucket has now.
-struct Pushed {
-    /// The object, by the bucket that is watched and its name there.
-    object: ObjectName,
-    /// The digest of the version, as object stores write it.
-    digest: String,
-}
-
 impl RunningObject {
     /// `None` for a file.
     pub(crate) fn new(guest: &str, component: &ComponentSource, digest: Digest) -> Option<Self> {
@@ -128,43 +117,43 @@ struct ObjectFollower<R, J> {
     running: R,
     /// The current `JetStream` context.
     jetstream: J,
-    /// Digests of what the followed buckets have.
-    pushed: HashMap<ObjectName, String>,
+    /// The buckets that are followed.
+    buckets: HashMap<String, FollowedBucket>,
     /// Digests that have been announced.
     announced: HashMap<Announced, String>,
-    /// One task for each bucket.
-    tasks: JoinSet<()>,
-    /// The tasks by bucket, to end them.
-    buckets: HashMap<String, AbortHandle>,
+}
+
+/// A bucket that is followed.
+#[derive(Default)]
+struct FollowedBucket {
+    /// The bucket's stand when its objects were looked at last. `None` if they are all to be looked at.
+    mark: Option<StoreMark>,
+    /// Digests of the objects that guests run, as the bucket has them now. `None` for one that is not there, or is a link.
+    pushed: HashMap<String, Option<String>>,
+    /// The bucket could not be read, and that has been logged.
+    complained: bool,
 }
 
 impl<R, J> ObjectFollower<R, J>
 where
     R: Fn() -> Vec<RunningObject>,
-    J: Fn() -> Context + Clone + Send + Sync + 'static,
+    J: Fn() -> Context,
 {
     fn new(running: R, jetstream: J) -> Self {
         Self {
             running,
             jetstream,
-            pushed: HashMap::new(),
-            announced: HashMap::new(),
-            tasks: JoinSet::new(),
             buckets: HashMap::new(),
+            announced: HashMap::new(),
         }
     }
 
     async fn run(mut self, changed: mpsc::Sender<String>) {
-        let (sender, mut news) = mpsc::channel(MAX_WAITING);
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                Some(Pushed { object, digest }) = news.recv() => {
-                    self.pushed.insert(object, digest);
-                }
-                _ = look.tick() => self.follow_buckets(&sender),
-            }
+            look.tick().await;
+            self.look().await;
             for guest in self.outdated() {
                 if changed.send(guest).await.is_err() {
                     return;
@@ -173,27 +162,22 @@ where
         }
     }
 
-    /// Follows the buckets that guests take their components from now, and no others.
-    fn follow_buckets(&mut self, sender: &mpsc::Sender<Pushed>) {
-        while self.tasks.try_join_next().is_some() {}
-        let wanted: BTreeSet<String> = (self.running)()
-            .into_iter()
-            .map(|running| running.object.bucket)
-            .collect();
-        self.pushed
-            .retain(|object, _| wanted.contains(&object.bucket));
-        self.buckets.retain(|bucket, task| {
-            wanted.contains(bucket) || {
-                task.abort();
-                false
-            }
-        });
-        for bucket in wanted {
-            let (jetstream, tasks) = (&self.jetstream, &mut self.tasks);
-            self.buckets
-                .entry(bucket.clone())
-                .or_insert_with(|| tasks.spawn(follow(jetstream.clone(), bucket, sender.clone())));
+    /// Looks at the buckets that guests take their components from now, and at no others.
+    async fn look(&mut self) {
+        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for RunningObject { object, .. } in (self.running)() {
+            wanted.entry(object.bucket).or_default().insert(object.name);
         }
+        self.buckets.retain(|bucket, _| wanted.contains_key(bucket));
+        for bucket in wanted.keys() {
+            self.buckets.entry(bucket.clone()).or_default();
+        }
+        let jetstream = (self.jetstream)();
+        let looks = self.buckets.iter_mut().filter_map(|(bucket, followed)| {
+            let wanted = wanted.get(bucket)?;
+            Some(followed.look(&jetstream, bucket, wanted))
+        });
+        join_all(looks).await;
     }
 
     /// Guests that run another version than their bucket has, each version once.
@@ -205,7 +189,7 @@ where
                 .any(|object| object.announced() == *announced)
         });
         let is_other = |running: &&RunningObject| {
-            let pushed = self.pushed.get(&running.object);
+            let pushed = self.pushed(&running.object);
             pushed.is_some_and(|pushed| running.digest != *pushed)
         };
         let others: BTreeSet<Announced> = running
@@ -216,82 +200,67 @@ where
         let mut found = Vec::new();
         for object in running {
             let announced = object.announced();
-            let Some(pushed) = self.pushed.get(&object.object) else {
+            let Some(pushed) = self.pushed(&object.object).cloned() else {
                 continue;
             };
-            if object.digest == *pushed {
+            if object.digest == pushed {
                 // A way back to it, too, is news. A guest's canary may be the same object, of another version.
                 if !others.contains(&announced) {
                     self.announced.remove(&announced);
                 }
-            } else if self.announced.get(&announced) != Some(pushed) {
-                self.announced.insert(announced, pushed.clone());
+            } else if self.announced.get(&announced) != Some(&pushed) {
+                self.announced.insert(announced, pushed);
                 found.push(object.guest);
             }
         }
         found.dedup();
         found
     }
+
+    /// The digest of an object as its bucket has it.
+    fn pushed(&self, object: &ObjectName) -> Option<&String> {
+        let bucket = self.buckets.get(&object.bucket)?;
+        bucket.pushed.get(&object.name)?.as_ref()
+    }
 }
 
-/// Follows one bucket. Each watch begins with what is there, so that nothing is missed while there was none.
-async fn follow<J>(jetstream: J, bucket: String, news: mpsc::Sender<Pushed>)
-where
-    J: Fn() -> Context + Send + Sync,
-{
-    let mut complained = false;
-    loop {
-        let ended = match watch(jetstream(), &bucket).await {
-            Ok(watch) => {
-                complained = false;
-                match timeout(WATCH_LIFE, report(watch, &bucket, &news)).await {
-                    Ok(ended) => ended,
-                    Err(_elapsed) => continue,
+impl FollowedBucket {
+    /// Looks at these objects, if something was stored in the bucket since the last time, or they were not looked at yet.
+    async fn look(&mut self, jetstream: &Context, bucket: &str, wanted: &BTreeSet<String>) {
+        self.pushed.retain(|name, _| wanted.contains(name));
+        match self.try_look(jetstream, bucket, wanted).await {
+            Ok(()) => self.complained = false,
+            Err(why) => {
+                if !self.complained {
+                    tracing::warn!("cannot follow the object store {bucket:?}, and try on: {why}");
                 }
-            }
-            Err(why) => why,
-        };
-        if !complained {
-            tracing::warn!("cannot follow the object store {bucket:?}, and try on: {ended}");
-            complained = true;
-        }
-        sleep(RETRY_INTERVAL).await;
-    }
-}
-
-async fn watch(jetstream: Context, bucket: &str) -> Result<Watch, String> {
-    let store = jetstream
-        .get_object_store(bucket)
-        .await
-        .map_err(|error| error.to_string())?;
-    store
-        .watch_with_history()
-        .await
-        .map_err(|error| error.to_string())
-}
-
-/// Reports what a watch yields, until it ends; then why.
-async fn report(mut watch: Watch, bucket: &str, news: &mpsc::Sender<Pushed>) -> String {
-    while let Some(object) = watch.next().await {
-        let info = match object {
-            Ok(info) => info,
-            Err(error) => return error.to_string(),
-        };
-        if info.deleted {
-            tracing::warn!(
-                "nats://{bucket}/{} was deleted; guests that run it go on",
-                info.name
-            );
-        } else if let Some(digest) = info.digest {
-            // A link has none: what it leads to is read, and not followed.
-            let object = ObjectName {
-                bucket: bucket.to_owned(),
-                name: info.name,
-            };
-            if news.send(Pushed { object, digest }).await.is_err() {
-                return "nobody listens".to_owned();
+                self.complained = true;
             }
         }
     }
-    "the watch ended".to_owned()
+
+    async fn try_look(
+        &mut self,
+        jetstream: &Context,
+        bucket: &str,
+        wanted: &BTreeSet<String>,
+    ) -> Result<(), StoreError> {
+        let store = ObjectStore::new(jetstream, bucket)?;
+        let mark = store.mark().await?;
+        let is_same = self.mark.as_ref() == Some(&mark);
+        // Where one cannot be read, all are to be read again.
+        self.mark = None;
+        for name in wanted {
+            if is_same && self.pushed.contains_key(name) {
+                continue;
+            }
+            let digest = store.meta(name).await?.and_then(|meta| meta.digest);
+            if digest.is_none() && self.pushed.get(name).is_some_and(Option::is_some) {
+                tracing::warn!("nats://{bucket}/{name} was deleted; guests that run it go on");
+            }
+            self.pushed.insert(name.clone(), digest);
+        }
+        self.mark = Some(mark);
+        Ok(())
+    }
 }

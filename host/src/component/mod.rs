@@ -5,6 +5,7 @@
 //! | `source.rs` | the place that a component comes from, as people write it |
 //! | `digest.rs` | what tells one component from another |
 //! | `fetch.rs`, `object.rs` | a source → bytes |
+//! | `object_store.rs` | requests about an object store |
 //! | `follow.rs` | news of what is pushed to the sources that guests use |
 //! | `fetch_error.rs` | errors of fetching |
 
@@ -13,6 +14,7 @@ mod fetch;
 mod fetch_error;
 mod follow;
 mod object;
+mod object_store;
 mod source;
 
 pub(crate) use digest::Digest;

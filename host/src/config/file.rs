@@ -14,7 +14,7 @@ use super::host_settings::{AdminSettings, HostSettings, HttpSettings, OtlpSettin
 use super::layer::Layer;
 use super::parse;
 use super::problem::{Location, Locations, Problems};
-use super::value::{Document, Table, Value, position};
+use super::value::{Document, LineStarts, Table, Value};
 
 /// The file's settings, as they are written.
 #[derive(Default)]
@@ -51,7 +51,13 @@ pub(super) fn read(path: &Path, environment: Environment<'_>, problems: &Problem
     }
 }
 
-fn parse(path: &Path, text: &str, environment: Environment<'_>, problems: &Problems) -> RawFile {
+/// Reads such a text.
+pub(super) fn parse(
+    path: &Path,
+    text: &str,
+    environment: Environment<'_>,
+    problems: &Problems,
+) -> RawFile {
     read_text(path, text, environment, problems, |root| {
         let written = sections(&root);
         root.end();
@@ -83,12 +89,14 @@ fn read_text<T>(
         text,
         environment,
         problems,
+        lines: LineStarts::of(text),
         broken_lines: BTreeSet::new(),
     };
     for error in errors {
         let at = error.span().unwrap_or(text.len()..text.len());
         // What follows on the same line is only what the first error led to.
-        if document.broken_lines.insert(position(text, at.start).0) {
+        let is_new = document.broken_lines.insert(document.lines.line(at.start));
+        if is_new && !problems.is_full() {
             problems.push(
                 document.location(&at),
                 format!("this is not TOML: {}", error.message()),

@@ -23,6 +23,8 @@ mod connection_settings;
 mod environment;
 mod expand;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod guest_section;
 mod guest_settings;
 mod host_settings;
@@ -40,6 +42,8 @@ pub use crate::component::{ComponentSource, parse_object};
 pub use bucket_settings::{BucketSettings, Storage};
 pub use canary_settings::CanarySettings;
 pub use connection_settings::{Auth, ConnectionSettings, FilterMode, Secret, Servers, TlsSettings};
+#[cfg(test)]
+pub(crate) use fuzz::fuzz;
 pub use guest_settings::{
     BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, MAX_INSTANCES,
     Serializer, SubjectGrant, SubscriptionSettings,

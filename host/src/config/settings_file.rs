@@ -23,7 +23,8 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Layer {
     }
 }
 
-fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
+/// Reads such a text.
+pub(super) fn layer(path: &Path, text: &str, problems: &Problems) -> Layer {
     let mut found: BTreeMap<&str, (String, Location)> = BTreeMap::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let location = |column| Location::InFile {

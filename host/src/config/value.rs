@@ -26,6 +26,8 @@ pub(super) struct Document<'a> {
     pub(super) environment: Environment<'a>,
     /// The list to which problems of the document are added, shared with the other sources of settings.
     pub(super) problems: &'a Problems,
+    /// The beginnings of the text's lines.
+    pub(super) lines: LineStarts,
     /// Lines that are no TOML: what was made of them says nothing about what was meant.
     pub(super) broken_lines: BTreeSet<usize>,
 }
@@ -33,7 +35,10 @@ pub(super) struct Document<'a> {
 impl Document<'_> {
     /// Notes a problem.
     pub(super) fn refuse(&self, at: &Range<usize>, message: impl Into<String>) {
-        let (line, _) = position(self.text, at.start);
+        if self.problems.is_full() {
+            return;
+        }
+        let line = self.lines.line(at.start);
         let made_up = at.is_empty() && !self.broken_lines.is_empty();
         if !made_up && !self.broken_lines.contains(&line) {
             self.problems.push(self.location(at), message);
@@ -48,7 +53,7 @@ impl Document<'_> {
     }
 
     pub(super) fn location(&self, at: &Range<usize>) -> Location {
-        let (line, column) = position(self.text, at.start);
+        let (line, column) = self.lines.position(self.text, at.start);
         Location::InFile {
             path: self.path.to_owned(),
             line,
@@ -62,21 +67,31 @@ impl Document<'_> {
     }
 }
 
-/// The line and the column of a byte, both from 1.
-pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..byte.min(text.len())];
-    let line_start = before
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |at| at + 1);
-    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    (
-        line,
-        String::from_utf8_lossy(&before[line_start..])
-            .chars()
-            .count()
-            + 1,
-    )
+/// The beginnings of a text's lines, as bytes.
+pub(super) struct LineStarts(Vec<usize>);
+
+impl LineStarts {
+    pub(super) fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(
+            std::iter::once(0)
+                .chain(ends.map(|(at, _)| at + 1))
+                .collect(),
+        )
+    }
+
+    /// The line of a byte, from 1.
+    pub(super) fn line(&self, byte: usize) -> usize {
+        self.0.partition_point(|start| *start <= byte)
+    }
+
+    /// The line and the column of a byte, both from 1. Columns are characters.
+    fn position(&self, text: &str, byte: usize) -> (usize, usize) {
+        let byte = byte.min(text.len());
+        let line = self.line(byte);
+        let before = &text.as_bytes()[self.0[line - 1]..byte];
+        (line, String::from_utf8_lossy(before).chars().count() + 1)
+    }
 }
 
 /// One value. A reader returns `None` after it has noted what is wrong.

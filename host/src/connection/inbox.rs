@@ -4,7 +4,7 @@
 //! that forbids a request says so only in an event. So requests are kept here instead: an entry goes with the caller that
 //! waits, and a refusal ends the wait.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,11 +27,20 @@ type ReplyResult = Result<Message, Error>;
 pub(super) struct Inbox {
     /// The beginning of all replies' subjects, up to the last dot.
     prefix: String,
-    /// The requests, by the last token of their replies' subjects. A service sees the tokens of the requests to it: nobody
-    /// may guess another one, or that service could answer in the place of others.
-    requests: Mutex<HashMap<Token, PendingRequest>>,
+    /// The requests that wait.
+    requests: Mutex<PendingRequests>,
     /// The server does not let us subscribe to the inbox.
     refused: AtomicBool,
+}
+
+/// The requests that wait for a reply.
+#[derive(Debug, Default)]
+struct PendingRequests {
+    /// The requests, by the last token of their replies' subjects. A service sees the tokens of the requests to it: nobody
+    /// may guess another one, or that service could answer in the place of others.
+    by_token: HashMap<Token, PendingRequest>,
+    /// The same requests by the subject that they were sent to, to find those that the server forbids.
+    by_subject: BTreeSet<(Subject, Token)>,
 }
 
 /// A request that waits for a reply.
@@ -41,6 +50,50 @@ struct PendingRequest {
     subject: Subject,
     /// The way to the caller that waits.
     sender: oneshot::Sender<ReplyResult>,
+}
+
+impl PendingRequests {
+    fn insert(&mut self, token: Token, subject: Subject, sender: oneshot::Sender<ReplyResult>) {
+        self.by_subject.insert((subject.clone(), token));
+        self.by_token
+            .insert(token, PendingRequest { subject, sender });
+    }
+
+    /// Removes a request, and returns the way to the caller that waits.
+    fn remove(&mut self, token: Token) -> Option<oneshot::Sender<ReplyResult>> {
+        let PendingRequest { subject, sender } = self.by_token.remove(&token)?;
+        self.by_subject.remove(&(subject, token));
+        Some(sender)
+    }
+
+    /// Removes the requests to a subject.
+    fn remove_all_to(&mut self, subject: &Subject) -> Vec<oneshot::Sender<ReplyResult>> {
+        let from = (subject.clone(), Token::FIRST);
+        let tokens: Vec<Token> = self
+            .by_subject
+            .range(from..)
+            .take_while(|(to, _)| to == subject)
+            .map(|(_, token)| *token)
+            .collect();
+        tokens
+            .into_iter()
+            .filter_map(|token| self.remove(token))
+            .collect()
+    }
+
+    /// Removes the requests whose subjects do not begin with this.
+    fn remove_all_beside(&mut self, prefix: &str) -> Vec<oneshot::Sender<ReplyResult>> {
+        let tokens: Vec<Token> = self
+            .by_subject
+            .iter()
+            .filter(|(to, _)| !to.starts_with(prefix))
+            .map(|(_, token)| *token)
+            .collect();
+        tokens
+            .into_iter()
+            .filter_map(|token| self.remove(token))
+            .collect()
+    }
 }
 
 impl Inbox {
@@ -64,9 +117,7 @@ impl Inbox {
                 .subject
                 .strip_prefix(&self.prefix)
                 .and_then(Token::parse);
-            if let Some(PendingRequest { sender, .. }) =
-                token.and_then(|token| locked(&self.requests).remove(&token))
-            {
+            if let Some(sender) = token.and_then(|token| locked(&self.requests).remove(token)) {
                 // The caller may have stopped waiting just now.
                 let _ = sender.send(Ok(message));
             }
@@ -100,24 +151,18 @@ impl Inbox {
             token,
             receiver,
         };
-        locked(&self.requests).insert(
-            token,
-            PendingRequest {
-                subject: pending.subject(),
-                sender,
-            },
-        );
+        locked(&self.requests).insert(token, pending.subject(), sender);
         pending
     }
 
     /// Registers a request, if there is room.
     fn register(&self, token: Token, subject: Subject) -> Option<PendingReply<'_>> {
         let mut requests = locked(&self.requests);
-        if requests.len() >= MAX_PENDING {
+        if requests.by_token.len() >= MAX_PENDING {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        requests.insert(token, PendingRequest { subject, sender });
+        requests.insert(token, subject, sender);
         drop(requests);
         Some(PendingReply {
             inbox: self,
@@ -142,32 +187,25 @@ impl Inbox {
         let Some(subject) = forbidden_subject(error) else {
             return false;
         };
-        if subject == &*self.subject() {
-            self.refused.store(true, Ordering::Release);
-        }
         let mut requests = locked(&self.requests);
-        let is_inbox = self.is_refused();
-        let is_fence = |subject: &str| subject.starts_with(&self.prefix);
-        // With the inbox itself forbidden no reply will come, to nobody; a fence finds another way.
-        let concerned = |entry: &PendingRequest| {
-            &*entry.subject == subject || (is_inbox && !is_fence(&entry.subject))
-        };
-        let tokens: Vec<_> = requests
-            .iter()
-            .filter(|(_, entry)| concerned(entry))
-            .map(|(token, _)| *token)
-            .collect();
-        for PendingRequest { sender, .. } in
-            tokens.iter().filter_map(|token| requests.remove(token))
-        {
+        let mut refused = requests.remove_all_to(&subject.into());
+        if subject == &*self.subject() {
+            // No reply will come, to nobody; a fence finds another way.
+            self.refused.store(true, Ordering::Release);
+            refused.extend(requests.remove_all_beside(&self.prefix));
+        }
+        drop(requests);
+        for sender in refused {
             let _ = sender.send(Err(Error::Failed(error.to_owned())));
         }
-        is_fence(subject)
+        subject.starts_with(&self.prefix)
     }
 
     /// Ends every wait: no reply will come any more.
     pub(super) fn abandon(&self) {
-        locked(&self.requests).clear();
+        // Whoever is woken by that need not wait for the lock.
+        let ended = std::mem::take(&mut *locked(&self.requests));
+        drop(ended);
     }
 }
 
@@ -207,7 +245,8 @@ impl PendingReply<'_> {
 
 impl Drop for PendingReply<'_> {
     fn drop(&mut self) {
-        locked(&self.inbox.requests).remove(&self.token);
+        let ended = locked(&self.inbox.requests).remove(self.token);
+        drop(ended);
     }
 }
 
@@ -219,9 +258,9 @@ mod tests {
     async fn nothing_is_left_behind_by_one_who_stopped_waiting() {
         let inbox = Inbox::new();
         let pending = inbox.pending_reply(&"a".into()).expect("a place");
-        assert_eq!(locked(&inbox.requests).len(), 1);
+        assert_eq!(locked(&inbox.requests).by_token.len(), 1);
         drop(pending);
-        assert_eq!(locked(&inbox.requests).len(), 0);
+        assert_eq!(locked(&inbox.requests).by_token.len(), 0);
     }
 
     fn reply(subject: String) -> Message {
@@ -273,9 +312,9 @@ mod tests {
             inbox.pending_reply(&"a".into()),
             Err(Error::Unavailable(_))
         ));
-        assert_eq!(locked(&inbox.requests).len(), pending.len());
+        assert_eq!(locked(&inbox.requests).by_token.len(), pending.len());
         let _fence = inbox.fence();
-        assert_eq!(locked(&inbox.requests).len(), pending.len() + 1);
+        assert_eq!(locked(&inbox.requests).by_token.len(), pending.len() + 1);
     }
 
     #[tokio::test]
@@ -293,6 +332,37 @@ mod tests {
             other.receiver.try_recv().is_err(),
             "the other one still waits"
         );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_takes_no_time_for_those_that_it_does_not_concern() {
+        let inbox = Inbox::new();
+        let _waiting: Vec<_> = (0..MAX_PENDING)
+            .map(|number| {
+                let subject = format!("other.{number}").into();
+                inbox.pending_reply(&subject).expect("a place")
+            })
+            .collect();
+        let begun = std::time::Instant::now();
+        for _ in 0..2000 {
+            inbox.note_refusal("Permissions Violation for Publish to \"forbidden\"");
+        }
+        assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_request_stays_behind() {
+        let inbox = Inbox::new();
+        drop(inbox.pending_reply(&"a".into()).expect("a place"));
+        let refused = inbox.pending_reply(&"b".into()).expect("a place");
+        inbox.note_refusal("Permissions Violation for Publish to \"b\"");
+        let answered = inbox.pending_reply(&"c".into()).expect("a place");
+        let answer = reply(answered.subject().to_string());
+        inbox.serve(futures_util::stream::iter([answer])).await;
+        let requests = locked(&inbox.requests);
+        assert!(requests.by_token.is_empty() && requests.by_subject.is_empty());
+        drop(requests);
+        drop((refused, answered));
     }
 
     #[tokio::test]

@@ -20,6 +20,8 @@ use crate::lock::locked;
 
 use keyvalue::Buckets;
 pub use keyvalue::{Bucket, Entry};
+#[cfg(test)]
+pub(crate) use keyvalue::{fuzz_key, fuzz_stored_headers};
 pub use messaging::{RawSubscription, Received, Subscription};
 pub use stored_publish::StoreOptions;
 

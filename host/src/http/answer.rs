@@ -1,32 +1,40 @@
 //! Requests → answers.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::observed::Observed;
+use super::places::Place;
 use super::prometheus;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The body of a request is not read: none of these has one.
-pub(super) fn answer<B>(observed: &dyn Observed, request: &Request<B>) -> Response<Full<Bytes>> {
-    let page: fn(&dyn Observed) -> Response<Full<Bytes>> = match request.uri().path() {
-        "/livez" => |_| text(StatusCode::OK, "alive"),
-        "/readyz" => ready,
-        "/metrics" => metrics,
-        _ => {
-            return text(
-                StatusCode::NOT_FOUND,
-                "there are /livez, /readyz and /metrics",
-            );
-        }
-    };
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return page(observed);
-    }
+/// Answers a request. Its body is not read: none of these has one.
+pub(super) async fn answer<B>(
+    observed: &Arc<dyn Observed>,
+    place: &Place,
+    request: Request<B>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    Ok(match request.uri().path() {
+        "/livez" | "/readyz" | "/metrics" if !is_read => not_allowed(),
+        "/livez" => text(StatusCode::OK, "alive"),
+        "/readyz" => ready(&**observed),
+        "/metrics" => metrics(observed, place).await,
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz and /metrics",
+        ),
+    })
+}
+
+fn not_allowed() -> Response<Full<Bytes>> {
     let mut refused = text(
         StatusCode::METHOD_NOT_ALLOWED,
         "this can only be read, with GET or HEAD",
@@ -44,12 +52,23 @@ fn ready(observed: &dyn Observed) -> Response<Full<Bytes>> {
     }
 }
 
-fn metrics(observed: &dyn Observed) -> Response<Full<Bytes>> {
-    match prometheus::render(observed.status()) {
-        Ok(figures) => response(StatusCode::OK, OPEN_METRICS, figures),
-        Err(error) => text(
+/// The figures of all guests, rendered on another thread: other answers need not wait for them.
+async fn metrics(observed: &Arc<dyn Observed>, place: &Place) -> Response<Full<Bytes>> {
+    if !place.take_figures() {
+        let words = "the figures are being fetched too often at once: try again";
+        return text(StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    let observed = Arc::clone(observed);
+    let rendering = tokio::task::spawn_blocking(move || prometheus::render(observed.status()));
+    match rendering.await {
+        Ok(Ok(figures)) => response(StatusCode::OK, OPEN_METRICS, figures),
+        Ok(Err(error)) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             &format!("the figures are no text: {error}"),
+        ),
+        Err(panicked) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the figures cannot be rendered: {panicked}"),
         ),
     }
 }

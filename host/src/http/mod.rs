@@ -5,6 +5,7 @@
 
 mod answer;
 mod observed;
+mod places;
 mod prometheus;
 
 use std::io;
@@ -24,14 +25,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use observed::Observed;
-
-/// Connections at once. Further ones wait in the kernel's queue until one of these ends.
-const MAX_CONNECTIONS: usize = 64;
+use places::{Place, Places};
 
 /// The time that a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time that a connection may last. It is for one request: nobody keeps a place without using it.
+/// The time that a connection may last. It is for one request.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time that answers that have begun may take at the end.
@@ -121,15 +120,16 @@ async fn accept(
     observed: &Arc<dyn Observed>,
     stop: &CancellationToken,
 ) {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut places) = (JoinSet::new(), Places::new());
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, Arc::clone(observed), stop.clone()));
+                    let place = places.take();
+                    connections.spawn(serve(stream, place, Arc::clone(observed), stop.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(target: "wharf::http", "a connection was not accepted: {error}");
@@ -158,10 +158,15 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 /// One connection, which is for one request.
-async fn serve(stream: TcpStream, observed: Arc<dyn Observed>, stop: CancellationToken) {
-    let service = service_fn(move |request| {
-        let answer = answer::answer(&*observed, &request);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+async fn serve(
+    stream: TcpStream,
+    place: Arc<Place>,
+    observed: Arc<dyn Observed>,
+    stop: CancellationToken,
+) {
+    let service = service_fn(|request| {
+        place.ask();
+        answer::answer(&observed, &place, request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -172,6 +177,7 @@ async fn serve(stream: TcpStream, observed: Arc<dyn Observed>, stop: Cancellatio
     let served = async {
         tokio::select! {
             served = connection.as_mut() => return served,
+            () = place.taken() => return Ok(()),
             () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await

@@ -1,14 +1,24 @@
 //! The reply subject of a message that a stream's consumer delivers: where the message stands.
 
-/// The consumer's number of a message, and how many come after it:
+/// A message's place, as its consumer says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AckPosition {
+    /// The message's number in the stream.
+    pub(crate) sequence: u64,
+    /// The consumer's number of the message, counted from 1.
+    pub(crate) number: u64,
+}
+
+/// Reads a message's place out of its reply subject:
 /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<number>.<time>.<pending>[.<random>]`.
-pub(crate) fn ack_position(reply: &str) -> Option<(u64, u64)> {
-    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-    let stream = if tokens.len() > 7 { 2 } else { 0 };
-    Some((
-        tokens.get(stream + 4)?.parse().ok()?,
-        tokens.get(stream + 6)?.parse().ok()?,
-    ))
+pub(crate) fn ack_position(reply: &str) -> Option<AckPosition> {
+    let tokens = reply.strip_prefix("$JS.ACK.")?;
+    let stream = if tokens.split('.').count() > 7 { 2 } else { 0 };
+    let mut tokens = tokens.split('.').skip(stream + 3);
+    Some(AckPosition {
+        sequence: tokens.next()?.parse().ok()?,
+        number: tokens.next()?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -16,19 +26,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_says_its_number_and_how_many_follow_in_both_forms() {
-        assert_eq!(
-            ack_position("$JS.ACK.KV_b.c.1.50.7.1700000000000000000.3"),
-            Some((7, 3))
-        );
-        assert_eq!(
-            ack_position("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3.rnd"),
-            Some((7, 3))
-        );
-        assert_eq!(
-            ack_position("$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3"),
-            Some((7, 3))
-        );
+    fn a_message_says_where_it_stands_in_both_forms() {
+        let position = Some(AckPosition {
+            sequence: 50,
+            number: 7,
+        });
+        for reply in [
+            "$JS.ACK.KV_b.c.1.50.7.1700000000000000000.3",
+            "$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3.rnd",
+            "$JS.ACK._.hash.KV_b.c.1.50.7.1700000000000000000.3",
+        ] {
+            assert_eq!(ack_position(reply), position, "{reply}");
+        }
         assert_eq!(ack_position("_INBOX.x"), None);
+        assert_eq!(ack_position("$JS.ACK.a.b"), None);
     }
 }

@@ -186,8 +186,50 @@ fn tokens(text: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
+pub(crate) use tests::fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{kind_of, lines};
+
+    /// Checks two texts that nobody meant as subjects.
+    pub(crate) fn fuzz(input: &[u8]) -> u64 {
+        let [one, other] = lines(input);
+        let verdicts = [pattern, subject, prefix, queue, not_reserved].map(|check| check(&one));
+        for why in verdicts.iter().filter_map(|verdict| verdict.as_ref().err()) {
+            assert!(
+                why.len() < 200 && !why.contains(char::is_control),
+                "{why:?}"
+            );
+        }
+        for said in [check_pattern(&one), check_subject(&one), check_queue(&one)] {
+            let words = said.err().unwrap_or_default();
+            assert!(
+                words.len() < 2000 && !words.contains(char::is_control),
+                "{words:?}"
+            );
+        }
+        let [is_pattern, is_subject, is_prefix, ..] = verdicts.each_ref().map(Result::is_ok);
+        if is_subject {
+            assert!(is_pattern && Pattern::new(one.clone()).covers(&one));
+            // Whatever separates fields or lines of the protocol, for any client.
+            assert!(!one.contains(|c: char| c.is_whitespace() || c.is_control()));
+            assert!(!one.contains(['*', '>']) && one.split('.').all(|token| !token.is_empty()));
+        }
+        assert!(!is_prefix || one.is_empty() || subject(&format!("{one}x")).is_ok());
+        if is_pattern && pattern(&other).is_ok() {
+            let (ours, theirs) = (Pattern::new(one.clone()), Pattern::new(other.clone()));
+            let overlaps = overlap(&one, &other);
+            assert_eq!(overlaps, overlap(&other, &one));
+            assert!(ours.covers(&one));
+            assert!(!ours.covers(&other) || overlaps);
+            assert!(!(ours.covers(&other) && theirs.covers(&one)) || one == other);
+            assert!(subject(&other).is_err() || ours.covers(&other) == overlaps);
+        }
+        let begins = verdicts.map(|verdict| verdict.err().map(|why| why.len()));
+        kind_of(&(begins, overlap(&one, &other)))
+    }
 
     #[test]
     fn a_wildcard_is_a_token_by_itself() {

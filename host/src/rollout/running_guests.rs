@@ -118,6 +118,16 @@ impl RunningGuests {
             .collect()
     }
 
+    /// The number of guests in service.
+    pub(crate) fn count(&self) -> usize {
+        self.deployments().len()
+    }
+
+    /// One guest's status. `None` if there is no such guest in service.
+    pub(crate) fn status_of(&self, name: &str) -> Option<GuestStatus> {
+        self.deployments().get(name).map(Deployment::status)
+    }
+
     /// One guest's counts.
     pub(crate) fn stats(&self, name: &str) -> Option<GuestStats> {
         self.deployments().get(name).map(Deployment::stats)

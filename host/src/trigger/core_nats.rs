@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::forwarder::{Forwarder, forwarded};
+use super::gate::{GateOpener, GateWaiter};
 use super::incoming::{Incoming, SubscriptionContext};
 use super::interests::{Interest, Interests, Presence, SubscriptionKey, Wanted};
 use crate::connection::Stopper;
@@ -26,11 +27,11 @@ const UNSUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// not be ended.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A gate: behind it wait the messages of subscriptions that have just been begun. Dropped unopened, they are nobody's.
+/// Subscriptions that have just been begun, behind a gate. Dropped unopened, their messages are nobody's.
 #[must_use = "messages wait behind it"]
 pub(super) struct Gate {
-    /// The sender of true, which opens the gate. Dropped before, it ends the wait of all forwarders.
-    opener: watch::Sender<bool>,
+    /// The gate itself.
+    opener: GateOpener,
     /// The subscriptions behind it.
     begun: Vec<SubscriptionKey>,
     /// The version that they were begun for.
@@ -40,7 +41,7 @@ pub(super) struct Gate {
 /// The way in for the messages of a subscription that has just been begun.
 pub(super) enum Admission {
     /// Messages wait behind a gate: the version that wants them is not in service yet.
-    Gated(watch::Receiver<bool>),
+    Gated(GateWaiter),
     /// Messages go into the queue at once: the version is in service.
     Immediate,
 }
@@ -56,7 +57,7 @@ pub(crate) struct SubscribeRefused {
 impl Gate {
     /// Lets the messages go on into the guest's queue.
     pub(super) fn open(self) {
-        self.opener.send_replace(true);
+        self.opener.open();
     }
 }
 
@@ -97,7 +98,7 @@ impl Subscriptions {
     }
 
     /// Begins those that a version wants and that are not there yet, and waits until the server has them. What arrives on
-    /// these waits until the gate is opened.
+    /// these waits until the gate is opened, within its room.
     ///
     /// # Errors
     /// The subscription that could not be made, and why. Those that had been begun are ended again.
@@ -105,8 +106,8 @@ impl Subscriptions {
         &self,
         wanted: &Wanted,
         version: u32,
+        opener: GateOpener,
     ) -> Result<Gate, SubscribeRefused> {
-        let opener = watch::Sender::new(false);
         let mut begun = Vec::new();
         let mut result = Ok(());
         for (key, prefix_bytes) in wanted {
@@ -114,7 +115,7 @@ impl Subscriptions {
                 version,
                 prefix_bytes: *prefix_bytes,
             };
-            let admission = Admission::Gated(opener.subscribe());
+            let admission = Admission::Gated(opener.waiter());
             match self.subscribe(key, interest, admission).await {
                 Ok(is_new) => begun.extend(is_new.then(|| key.clone())),
                 Err(source) => {

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::gate::GateWaiter;
 use super::incoming::{Incoming, SubscriptionContext};
 use crate::connection::Inbound;
 use crate::protocol::reserved::is_reserved;
@@ -43,11 +43,17 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     /// Runs until the subscription ends. Behind a gate that is never opened nothing is forwarded: the messages are nobody's.
-    pub(super) async fn run(self, mut inbound: Inbound, gate: Option<watch::Receiver<bool>>) {
-        if let Some(mut gate) = gate
-            && gate.wait_for(|is_open| *is_open).await.is_err()
-        {
-            return;
+    pub(super) async fn run(self, mut inbound: Inbound, gate: Option<GateWaiter>) {
+        if let Some(gate) = gate {
+            let refuse = |message| {
+                if let Some(incoming) = self.receive(message) {
+                    self.drop_for_want_of_room(incoming);
+                }
+            };
+            let Some(held) = gate.hold(&mut inbound, refuse).await else {
+                return;
+            };
+            held.into_iter().for_each(|message| self.take(message));
         }
         while let Some(message) = inbound.next().await {
             self.take(message);
@@ -55,27 +61,38 @@ impl Forwarder {
     }
 
     fn take(&self, mut message: async_nats::Message) {
-        // A subscription to `>` hears the server's own subjects, too: they are not the guest's.
-        if is_reserved(&message.subject) {
-            return;
-        }
-        let counters = &self.context.counters;
-        counters.received.add_one();
         if self.queue.len() >= COPY_BEHIND {
             message.payload = Bytes::copy_from_slice(&message.payload);
         }
         let bytes = held_bytes(&message);
-        let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
-        let incoming = Incoming::new(message, prefix_bytes, Arc::clone(&self.context));
+        let Some(incoming) = self.receive(message) else {
+            return;
+        };
         if let Err(incoming) = self.queue.push(incoming, bytes) {
-            incoming.refuse("the guest does not keep up: its queue is full");
-            counters.dropped.add_one();
-            let dropped = counters.dropped.get();
-            // One line at 1, 2, 4, 8 …: a flood of messages must not become one of log lines.
-            if dropped.is_power_of_two() {
-                let guest = &self.context.guest;
-                tracing::warn!(%guest, dropped, "the guest does not keep up: its queue is full, messages are dropped");
-            }
+            self.drop_for_want_of_room(incoming);
+        }
+    }
+
+    /// Counts a message, unless it is not the guest's: a subscription to `>` hears the server's own subjects, too.
+    fn receive(&self, message: async_nats::Message) -> Option<Incoming> {
+        if is_reserved(&message.subject) {
+            return None;
+        }
+        self.context.counters.received.add_one();
+        let prefix_bytes = self.prefix_bytes.load(Ordering::Relaxed);
+        let context = Arc::clone(&self.context);
+        Some(Incoming::new(message, prefix_bytes, context))
+    }
+
+    fn drop_for_want_of_room(&self, incoming: Incoming) {
+        incoming.refuse("the guest does not keep up: its queue is full");
+        let counters = &self.context.counters;
+        counters.dropped.add_one();
+        let dropped = counters.dropped.get();
+        // One line at 1, 2, 4, 8 …: a flood of messages must not become one of log lines.
+        if dropped.is_power_of_two() {
+            let guest = &self.context.guest;
+            tracing::warn!(%guest, dropped, "the guest does not keep up: its queue is full, messages are dropped");
         }
     }
 }

@@ -69,8 +69,10 @@ impl Intake {
         wants: &VersionSubscriptions,
     ) -> Result<Prepared, SubscribeRefused> {
         let wanted = wants.wanted();
-        let gate = self.subscriptions.prepare(&wanted, wants.version()).await?;
-        Ok(Prepared(gate))
+        let prepared = self
+            .subscriptions
+            .prepare(&wanted, wants.version(), wants.gate());
+        Ok(Prepared(prepared.await?))
     }
 
     /// Brings a version into service that has the guest's queue by now: what waited goes into the queue, and what only

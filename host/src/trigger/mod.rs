@@ -9,6 +9,7 @@
 //! | `version_subscriptions.rs` | the subscriptions of one version: configured, and made by itself |
 //! | `self_made.rs` | the bounds of what a version makes by itself; pure |
 //! | `forwarder.rs` | the task of one subscription: into the guest's queue |
+//! | `gate.rs` | what arrives for a version that is not in service yet, held within bounds |
 //! | `incoming.rs` | a message that has arrived, and its settlement |
 //! | `refusals.rs` | answers to the senders of messages that no version handles |
 //!
@@ -27,11 +28,12 @@
 //!     ending ── the server has been told, what had arrived is in the queue ──► (absent)
 //! ```
 //!
-//! *Gated*: messages wait in the subscription. *Open*: they go into the guest's queue. *Ending*: the server sends no more;
+//! *Gated*: messages wait behind a gate, within the bounds of the guest's queue. *Open*: they go into the guest's queue. *Ending*: the server sends no more;
 //! what it had sent still goes into the queue. One that is wanted again while it ends is begun anew after its end.
 
 mod core_nats;
 mod forwarder;
+mod gate;
 mod incoming;
 mod intake;
 mod interests;

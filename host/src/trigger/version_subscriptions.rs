@@ -6,6 +6,7 @@ use std::time::Instant;
 use async_nats::Subject;
 
 use super::core_nats::{Admission, Subscriptions};
+use super::gate::{GateBounds, GateOpener};
 use super::interests::{Interest, SubscriptionKey, Wanted, add_wanted};
 use super::self_made::SelfMade;
 use crate::config::GuestSettings;
@@ -25,6 +26,8 @@ pub(crate) struct VersionSubscriptions {
     version: u32,
     /// The prefix of the version's subjects.
     prefix: String,
+    /// The bounds of what waits for the version before it is in service: those of its queue.
+    gate_bounds: GateBounds,
     /// The version's phase. Until it is in service, changes are only noted.
     phase: Mutex<Phase>,
     /// The subscriptions that the version makes by itself, and its bounds.
@@ -60,6 +63,10 @@ impl VersionSubscriptions {
             subscriptions,
             version,
             prefix: prefix.to_owned(),
+            gate_bounds: GateBounds {
+                max_messages: settings.limits.queue_messages,
+                max_bytes: settings.limits.queue_bytes,
+            },
             phase: Mutex::new(Phase::Waiting(wanted)),
             self_made: Mutex::new(SelfMade::new(configured, &settings.limits)),
         }
@@ -68,6 +75,11 @@ impl VersionSubscriptions {
     /// The version that these subscriptions belong to.
     pub(super) fn version(&self) -> u32 {
         self.version
+    }
+
+    /// A gate with room for what may wait for the version.
+    pub(super) fn gate(&self) -> GateOpener {
+        GateOpener::new(self.gate_bounds)
     }
 
     /// The subscriptions that the version will want when it comes into service.

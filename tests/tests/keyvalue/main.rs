@@ -5,6 +5,7 @@ mod cluster;
 mod errors;
 mod interop;
 mod listing;
+mod malformed;
 mod ttl;
 mod values;
 mod writers;

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
@@ -61,22 +60,54 @@ struct WithConfig {
     config: Value,
 }
 
-/// An answer with subjects of a stream.
+/// An answer with a stream's configuration and state.
 #[derive(Deserialize)]
-struct WithSubjects {
-    /// The stream's state, of which only subjects are read.
+struct WithState {
+    /// The stream's whole configuration.
+    config: Value,
+    /// The stream's state, of which some figures are read.
     state: StreamState,
-    /// The number of subjects that match, on all pages together.
+    /// The number of subjects that match a filter, if there was one in the request.
     #[serde(default)]
     total: usize,
 }
 
-/// A stream's state, of which only the subjects are read.
+/// A stream's state, as far as listings need it.
 #[derive(Deserialize)]
 struct StreamState {
-    /// Subjects on this page. The server's counts of their messages are not read.
+    /// Bytes of all messages.
+    #[serde(default)]
+    bytes: u64,
+    /// The number of the last message.
+    #[serde(default)]
+    last_seq: u64,
+    /// The number of subjects that have a message.
+    #[serde(default)]
+    num_subjects: u64,
+    /// The subjects that match the filter, up to 100,000. The server's counts of their messages are not read.
     #[serde(default)]
     subjects: HashMap<String, IgnoredAny>,
+}
+
+/// The state of a bucket's stream at one moment.
+#[derive(Debug)]
+pub(super) struct BucketState {
+    /// The number of the bucket's subjects that have a message: keys with a value, and those whose last message says that
+    /// there is none any more.
+    pub(super) subjects: u64,
+    /// Bytes of all messages.
+    pub(super) bytes: u64,
+    /// The number of the last message.
+    pub(super) last_sequence: u64,
+}
+
+/// Subjects of a bucket that have a message.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    /// The subjects, in no order. The server gives no more than 100,000.
+    pub(super) listed: Vec<String>,
+    /// The number of all subjects that match the filter.
+    pub(super) total: usize,
 }
 
 /// An answer with a consumer's name.
@@ -153,25 +184,46 @@ impl Api {
             .try_ask::<WithMessage>("STREAM.MSG.GET", "", which, deadline)
             .await?
         {
-            Ok(found) => StreamMessage::try_from(found.message)
-                .map(|message| Some(message.into()))
-                .map_err(|error| Error::Failed(format!("a message that cannot be read: {error}"))),
+            Ok(found) => found.message.try_into().map(Some),
             Err(refusal) if refusal.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             Err(refusal) => Err(self.refused(&refusal)),
         }
     }
 
-    /// The subjects that have a message and match the filter, from the `offset`th on, and how many there are in all.
-    /// The server gives 100,000 at once.
+    /// The state of the bucket's stream.
+    pub(super) async fn state(&self, deadline: Instant) -> Result<BucketState, Error> {
+        let WithState { config, state, .. } =
+            self.ask("STREAM.INFO", "", &json!({}), deadline).await?;
+        let is_alone = config["subjects"] == json!([subjects(&self.bucket)])
+            && config["sources"].is_null()
+            && config["subject_transform"].is_null();
+        // To count those that match a filter takes the server longer.
+        let subjects = if is_alone {
+            state.num_subjects
+        } else {
+            let own = self.subjects(&subjects(&self.bucket), deadline).await?;
+            own.total as u64
+        };
+        Ok(BucketState {
+            subjects,
+            bytes: state.bytes,
+            last_sequence: state.last_seq,
+        })
+    }
+
+    /// The subjects that have a message and match the filter. The server sorts all of them if they are more than 100,000.
     pub(super) async fn subjects(
         &self,
         filter: &str,
-        offset: usize,
         deadline: Instant,
-    ) -> Result<(impl Iterator<Item = String> + use<>, usize), Error> {
-        let request = json!({ "subjects_filter": filter, "offset": offset });
-        let info: WithSubjects = self.ask("STREAM.INFO", "", &request, deadline).await?;
-        Ok((info.state.subjects.into_keys(), info.total))
+    ) -> Result<Subjects, Error> {
+        let request = json!({ "subjects_filter": filter });
+        let WithState { state, total, .. } =
+            self.ask("STREAM.INFO", "", &request, deadline).await?;
+        Ok(Subjects {
+            listed: state.subjects.into_keys().collect(),
+            total,
+        })
     }
 
     /// Makes a consumer of the last message of every subject that matches one of the filters; gives its name.

@@ -252,21 +252,21 @@ impl Bucket {
 
     /// The keys that have a value, all or those that begin with a prefix, in no order. A key that another client
     /// chose and that no text travels as, for instance one with a bare `=`, is left out.
+    ///
+    /// # Errors
+    /// `Invalid` where there are more than 100,000: use a prefix, or a longer one.
     pub async fn keys(&self, prefix: Option<&str>) -> Result<Vec<String>, Error> {
         let prefix = prefix.unwrap_or_default();
-        let filters = key::filters(prefix)?;
-        let keys = self.on_stream(|_| scan::keys(self.api(), &filters)).await?;
-        Ok(keys
-            .into_iter()
-            .filter(|key| key.starts_with(prefix))
-            .collect())
+        let history = &self.handle.listings;
+        self.on_stream(|_| scan::keys(self.api(), history, prefix))
+            .await
     }
 
-    /// The number of keys that have a value: as many as [`keys`](Self::keys) would list.
+    /// The number of keys that have a value: as many as [`keys`](Self::keys) would list, had it no limit. What is written
+    /// or deleted meanwhile may be counted as it was before.
     pub async fn count(&self) -> Result<u64, Error> {
-        let filters = key::filters("")?;
-        let keys = self.on_stream(|_| scan::keys(self.api(), &filters)).await?;
-        Ok(keys.len() as u64)
+        let history = &self.handle.listings;
+        self.on_stream(|_| scan::count(self.api(), history)).await
     }
 
     /// The revisions kept of a key, oldest first. Deletions have no value and are left out.

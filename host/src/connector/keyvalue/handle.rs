@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::api::{Api, Created, TIME_ALLOWED};
 use super::backoff::{FIRST_PAUSE, backoff};
+use super::scan::ListingHistory;
 use super::settings::{self, BucketInfo};
 use crate::config::BucketSettings;
 use crate::error::Error;
@@ -18,6 +19,8 @@ const INFO_IS_FRESH_FOR: Duration = Duration::from_secs(10);
 pub(super) struct BucketHandle {
     /// Requests about the bucket's stream.
     pub(super) api: Api,
+    /// The listings that broke the connection.
+    pub(super) listings: ListingHistory,
     /// The settings that the bucket is made with where there is none.
     settings: Mutex<BucketSettings>,
     /// The stream's configuration, and the time at which it was asked for.
@@ -28,6 +31,7 @@ impl BucketHandle {
     pub(super) fn new(api: Api, settings: BucketSettings) -> Self {
         Self {
             api,
+            listings: ListingHistory::default(),
             settings: Mutex::new(settings),
             info: Mutex::default(),
         }

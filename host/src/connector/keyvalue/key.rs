@@ -99,10 +99,50 @@ fn write(text: &str, closed: bool) -> String {
 }
 
 #[cfg(test)]
+pub(crate) use tests::fuzz;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzz::kind_of;
+
+    /// Encodes a text that nobody meant as a key, and decodes it as if it had travelled.
+    pub(crate) fn fuzz(input: &[u8]) -> u64 {
+        let text = String::from_utf8_lossy(input);
+        let wire = encode(&text);
+        if let Ok(wire) = &wire {
+            assert!(
+                is_valid_on_the_wire(wire) && wire.len() <= MAX_WIRE_BYTES,
+                "{wire}"
+            );
+            assert_eq!(decode(wire).as_deref(), Some(&*text));
+            // At the beginning, where most differs, and here and there.
+            let ends = (0..text.len().min(8)).chain((0..=text.len()).step_by(61));
+            for end in ends.filter(|end| text.is_char_boundary(*end)) {
+                let filters = filters(&text[..end]).expect("a part of a key is no longer than it");
+                let through = filters.iter().filter(|filter| lets_through(filter, wire));
+                assert_eq!(through.count(), 1, "{wire} {filters:?}");
+            }
+        }
+        let key = decode(&text);
+        if let Some(key) = &key {
+            // The empty text is no key.
+            assert!(
+                key.is_empty()
+                    || text.len() > MAX_WIRE_BYTES
+                    || encode(key).as_deref() == Ok(&*text)
+            );
+        }
+        let escapes = wire.as_ref().map(|wire| wire.matches('=').count().min(16));
+        kind_of(&(
+            escapes.ok(),
+            key.is_some(),
+            text.matches('.').count().min(8),
+            text.len() / 64,
+        ))
+    }
 
     /// Checks that every client of NATS takes this for a key.
     fn is_valid_on_the_wire(wire: &str) -> bool {

@@ -5,9 +5,9 @@
 //! | `bucket.rs`, `typed_bucket.rs` | a bucket as callers see it: bytes, and values of any type |
 //! | `buckets.rs`, `handle.rs` | the buckets that are open, and each one's stream |
 //! | `write.rs`, `decide.rs`, `backoff.rs` | writes: what to write, tried again where another writer was first |
-//! | `scan.rs` | the listing of keys |
+//! | `scan.rs`, `last_messages.rs` | the listing and the count of keys, and what a consumer tells of them |
 //! | `api.rs` | requests to the server |
-//! | `key.rs`, `stored.rs`, `settings.rs` | keys, messages and settings as NATS has them; all pure |
+//! | `key.rs`, `stored.rs`, `stored_headers.rs`, `settings.rs` | keys, messages and settings as NATS has them; all pure |
 
 mod api;
 mod backoff;
@@ -16,9 +16,11 @@ mod buckets;
 mod decide;
 mod handle;
 mod key;
+mod last_messages;
 mod scan;
 mod settings;
 mod stored;
+mod stored_headers;
 mod typed_bucket;
 mod write;
 
@@ -34,6 +36,8 @@ use crate::error::Error;
 pub use bucket::Bucket;
 pub(crate) use buckets::Buckets;
 pub use stored::Entry;
+#[cfg(test)]
+pub(crate) use {key::fuzz as fuzz_key, stored_headers::fuzz as fuzz_stored_headers};
 
 impl Connector {
     /// Opens a bucket, by default the one that the settings name. Where there is none, it is made with the settings

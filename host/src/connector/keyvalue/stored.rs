@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::header::{NATS_MARKER_REASON, NATS_MESSAGE_TTL};
-use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessage;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
+use super::stored_headers::StoredHeaders;
+use crate::error::Error;
 use crate::protocol::ttl;
-
-/// Says that a message is no value: `DEL` or `PURGE`.
-pub(super) const KV_OPERATION: &str = "KV-Operation";
-/// Header with the expiry of a value to the nanosecond, where it was rewritten and has to keep it. `Nats-TTL` counts whole
-/// seconds from the last write, so it alone would drift with every write.
-pub(super) const EXPIRES: &str = "Wharf-Expires";
 
 /// One revision of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,31 +25,46 @@ pub struct Entry {
 }
 
 /// A message of a bucket's stream.
+#[derive(Debug)]
 pub(super) struct Stored {
     /// The message's number in the stream, which is the key's revision.
     pub(super) sequence: u64,
     /// The time at which the server stored the message, in nanoseconds since the Unix epoch.
     created: u64,
     /// Headers that say whether the message is a value, and when it expires.
-    headers: HeaderMap,
+    headers: StoredHeaders,
     /// The value, if the message is one.
     payload: Bytes,
 }
 
-impl From<StreamMessage> for Stored {
-    fn from(message: StreamMessage) -> Self {
-        Self {
+/// Reads the API's answer itself: the client would not take a message whose headers it cannot read, or panic.
+impl TryFrom<RawMessage> for Stored {
+    type Error = Error;
+
+    fn try_from(message: RawMessage) -> Result<Self, Error> {
+        let decode = |text: &str| {
+            BASE64_STANDARD
+                .decode(text)
+                .map_err(|error| Error::Failed(format!("a message that cannot be read: {error}")))
+        };
+        let headers = decode(message.headers.as_deref().unwrap_or_default())?;
+        Ok(Self {
             sequence: message.sequence,
             created: u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0),
-            headers: message.headers,
-            payload: message.payload,
-        }
+            headers: StoredHeaders::read(&headers),
+            payload: decode(&message.payload)?.into(),
+        })
     }
 }
 
 impl Stored {
     pub(super) fn is_value(&self) -> bool {
-        is_value(Some(&self.headers))
+        self.headers.is_value
+    }
+
+    /// Whether the client could read the message's headers.
+    pub(super) fn is_readable(&self) -> bool {
+        self.headers.is_readable
     }
 
     pub(super) fn value(&self) -> Bytes {
@@ -81,21 +92,8 @@ impl Stored {
 
     /// The end of the key's own TTL, in nanoseconds since the Unix epoch.
     pub(super) fn own_expiry(&self) -> Option<u64> {
-        let ttl = ttl::parse(self.headers.get(NATS_MESSAGE_TTL)?.as_str())?;
-        let by_ttl = self.created.saturating_add(ttl::nanos(ttl));
-        let exact = self
-            .headers
-            .get(EXPIRES)
-            .and_then(|header| header.as_str().parse().ok());
-        Some(exact.map_or(by_ttl, |exact: u64| exact.min(by_ttl)))
+        let by_ttl = self.created.saturating_add(ttl::nanos(self.headers.ttl?));
+        let exact = self.headers.expires;
+        Some(exact.map_or(by_ttl, |exact| exact.min(by_ttl)))
     }
-}
-
-/// Whether a message with these headers is a value. The server leaves markers of its own where it removes one.
-pub(super) fn is_value(headers: Option<&HeaderMap>) -> bool {
-    let Some(headers) = headers else { return true };
-    let deleted = headers
-        .get(KV_OPERATION)
-        .is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"));
-    !deleted && headers.get(NATS_MARKER_REASON).is_none()
 }
