@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use wharf::config::{
-    Auth, Config, ConnectionSettings, GuestSettings, OtlpSettings, Servers, TlsSettings,
+    Auth, Config, ConnectionSettings, DirectoryAccess, DirectoryGrant, GuestSettings, OtlpSettings,
+    Servers, TlsSettings,
 };
 use wharf::{
     ChangeError, ConnectError, Connector, FetchError, GuestError, Host, LoadError, Server,
@@ -18,7 +19,7 @@ use wharf::{
 };
 use wharf_tests::probe::{config, probe};
 use wharf_tests::wharf::{command, run};
-use wharf_tests::{Authority, TestServer};
+use wharf_tests::{Authority, TestServer, component, program};
 
 /// The first bytes of a component: `\0asm`, then its version and layer.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -36,7 +37,11 @@ async fn settings_that_cannot_connect_are_told_apart_before_anything_is_dialled(
         servers: servers.into(),
         ..server.settings()
     };
-    ensure!(matches!(refused(at("")).await, ConnectError::NoServer));
+    let none = ConnectionSettings {
+        servers: Servers::At(Vec::new()),
+        ..server.settings()
+    };
+    ensure!(matches!(refused(none).await, ConnectError::NoServer));
     let address = refused(at("http://a")).await;
     ensure!(
         matches!(address, ConnectError::Address { .. }),
@@ -73,43 +78,70 @@ async fn settings_that_cannot_connect_are_told_apart_before_anything_is_dialled(
     Ok(())
 }
 
-/// The command with a bound on what its process may have, set by `prlimit` of util-linux.
-async fn limited(directory: &Path, limit: &str) -> Result<wharf_tests::Ended> {
-    std::fs::write(
-        directory.join("wharf.toml"),
-        format!(
-            "[guests.probe]\ncomponent = {:?}\n",
-            wharf_tests::component("probe")?
-        ),
-    )?;
-    let wharf = command(directory, &["run"])?;
-    let mut limited = Command::new("prlimit");
-    limited
-        .arg(limit)
-        .arg("--")
-        .arg(wharf.as_std().get_program());
-    limited
-        .args(wharf.as_std().get_args())
-        .current_dir(directory);
-    limited.env_clear();
-    for (name, value) in wharf.as_std().get_envs() {
-        limited.envs(value.map(|value| (name, value)));
+/// Runs the command with no more threads than this, as somebody else if we are root, whom no limit binds. Gives what it
+/// wrote; if it is not over in time, it is ended.
+async fn run_with_threads(directory: &Path, arguments: &[&str], threads: usize) -> Result<String> {
+    let us = rustix::process::getuid();
+    let somebody = if us.is_root() { 65534 } else { us.as_raw() }.to_string();
+    let mut wharf = Command::new("timeout");
+    wharf.arg("5");
+    if us.is_root() {
+        wharf.args(["setpriv", "--reuid", &somebody, "--regid", &somebody]);
+        wharf.arg("--clear-groups");
     }
-    run(limited, b"").await
+    let most = threads_of(&somebody)? + threads;
+    wharf.arg("prlimit").arg(format!("--nproc={most}:{most}"));
+    wharf.arg("--").arg(directory.join("wharf")).args(arguments);
+    wharf
+        .env_clear()
+        .env("HOME", directory)
+        .current_dir(directory);
+    wharf.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    Ok(run(wharf, b"").await?.stderr)
+}
+
+/// The threads of all processes of a user, which the limit counts.
+fn threads_of(user: &str) -> Result<usize> {
+    let of_process = |entry: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(entry.ok()?.path().join("status")).ok()?;
+        let value = |key| status.lines().find_map(|line: &str| line.strip_prefix(key));
+        let owner = value("Uid:")?.split_whitespace().next()?;
+        (owner == user).then_some(value("Threads:")?.trim().parse::<usize>().ok()?)
+    };
+    Ok(std::fs::read_dir("/proc")?.filter_map(of_process).sum())
 }
 
 #[tokio::test]
-async fn a_machine_without_room_for_guests_is_named_as_the_reason() -> Result<()> {
+async fn a_machine_without_threads_for_guests_or_for_the_connection_is_named_as_the_reason()
+-> Result<()> {
     let directory = tempfile::tempdir()?;
-    // Enough for the process, and too little for the addresses that instances are kept ready in.
-    let ended = limited(directory.path(), "--as=4000000000").await?;
-    ensure!(ended.code == Some(1), "{ended:?}");
-    ensure!(
-        ended
-            .stderr
-            .contains("error: cannot set up what runs guests: "),
-        "{ended:?}"
-    );
+    let path = directory.path();
+    std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
+    std::fs::copy(program("wharf")?, path.join("wharf"))?;
+    std::fs::copy(component("probe")?, path.join("probe.wasm"))?;
+    let settings =
+        "[nats]\nserver = 'nats://127.0.0.1:1'\n[guests.probe]\ncomponent = 'probe.wasm'\n";
+    std::fs::write(path.join("wharf.toml"), settings)?;
+    for (arguments, error) in [
+        (&["run"][..], "error: cannot set up what runs guests: "),
+        (
+            &["send", "a", "b", "--server", "nats://127.0.0.1:1"],
+            "error: cannot start a thread for the connection to NATS: ",
+        ),
+    ] {
+        // How many threads there are before depends on the machine.
+        let mut said = Vec::new();
+        let mut threads = 1..24;
+        while !said
+            .last()
+            .is_some_and(|text: &String| text.contains(error))
+        {
+            let threads = threads
+                .next()
+                .with_context(|| format!("nothing said {error:?}, but {said:#?}"))?;
+            said.push(run_with_threads(path, arguments, threads).await?);
+        }
+    }
     Ok(())
 }
 
@@ -127,7 +159,7 @@ async fn a_nats_server_of_our_own_that_does_not_start_is_told_from_one_that_cann
 -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dud = dud(directory.path())?;
-    let guest = wharf_tests::component("probe")?;
+    let guest = component("probe")?;
     let guest = guest.to_str().context("a path of text")?;
     for (program, said) in [
         (
@@ -259,7 +291,7 @@ async fn a_component_in_the_directory_of_a_guest_is_not_loaded() -> Result<()> {
     let server = TestServer::start("").await?;
     let host = Host::builder(config(&server)).start().await?;
     let inside = directory.path().join("guest.wasm");
-    std::fs::copy(wharf_tests::component("probe")?, &inside)?;
+    std::fs::copy(component("probe")?, &inside)?;
     let mut settings = probe()?;
     let access = DirectoryAccess::Read;
     let grant = |host: &Path| DirectoryGrant::new(host.to_owned(), "/d".to_owned(), access);
