@@ -38,7 +38,30 @@
 //! | `guest_limits.rs`              | what a guest uses up is bounded, and trying more costs it an instance, not the host |
 //! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |
 //! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
-//! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
+//! | `hostile/admin.rs`             | orders that cannot be read are refused, and the next is carried out |
+//! | `hostile/encoding.rs`          | headers that are no UTF-8 cost one interruption at most |
+//! | `hostile/gone.rs`              | senders who leave before they are answered cost nobody anything |
+//! | `hostile/header_line.rs`       | lines without a colon cost one interruption at most |
+//! | `hostile/header_name.rs`       | names that are none cost one interruption at most |
+//! | `hostile/header_value.rs`      | lone carriage returns cost one interruption at most |
+//! | `hostile/http.rs`              | whoever holds connections over HTTP keeps nobody out |
+//! | `hostile/inbox.rs`             | nobody guesses where the answer to another request goes |
+//! | `hostile/large.rs`             | large messages are held within the bounds of a queue |
+//! | `hostile/long_subjects.rs`     | subjects of many bytes or tokens cost nobody anything |
+//! | `hostile/main.rs`              | (no tests: what strangers send at their worst, and the neighbour that goes on meanwhile) |
+//! | `hostile/many_headers.rs`      | headers without end are not held |
+//! | `hostile/many_keys.rs`         | listing a large bucket holds up nobody |
+//! | `hostile/many_small.rs`        | small messages beyond a queue are dropped |
+//! | `hostile/replies_elsewhere.rs` | no sender has the host publish where it may not itself |
+//! | `hostile/reserved_headers.rs`  | headers with a meaning elsewhere mean nothing to the host |
+//! | `hostile/services.rs`          | a flood of questions to the service holds up nobody |
+//! | `hostile/slow_reader.rs`       | clients that read nothing hold up nobody |
+//! | `hostile/stage.rs`             | (no tests: the host, and the measuring of the neighbour) |
+//! | `hostile/status.rs`            | statuses that are no number cost one interruption at most |
+//! | `hostile/stored.rs`            | a bucket with malformed messages is read, listed and cleared |
+//! | `hostile/subject.rs`           | subjects that are no text cost one interruption at most |
+//! | `hostile/version.rs`           | headers of another version cost one interruption at most |
+//! | `hostile_guests.rs`            | a guest that does its worst does not harm its neighbour |
 //! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
 //! | `keyvalue/buckets.rs`          | buckets are created, changed and deleted as the settings say |
 //! | `keyvalue/cluster.rs`          | a bucket of three servers outlives one of them |
