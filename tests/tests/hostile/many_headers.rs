@@ -1,7 +1,7 @@
 //! Headers that take more memory than bytes: many empty ones, one long one, and the same one many times.
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 
 use crate::stage::{HEARD, MIB, Stage};
 
@@ -37,8 +37,15 @@ async fn messages_of_nothing_but_headers_are_held_without_them() -> Result<()> {
             Ok(())
         })
         .await?;
-    stage
-        .ok("victim", json!({ "do": "config", "key": "k" }))
-        .await?;
+    raw.subscribe("_INBOX.raw").await?;
+    let step = br#"{ "do": "describe" }"#;
+    for headers in &blocks {
+        raw.publish("victim", "_INBOX.raw", headers.as_bytes(), step)
+            .await?;
+        let seen: Value = serde_json::from_slice(&raw.next().await?.payload)?;
+        ensure!(seen["ok"]["headers"].to_string().len() < 1000);
+    }
+    let counted = stage.malformed().await?;
+    ensure!(counted >= 60, "{counted} are counted");
     stage.lost_at_most(1).await
 }
