@@ -111,7 +111,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use anyhow::Result;
+    use anyhow::{Context, Result};
 
     use super::*;
 
@@ -141,6 +141,38 @@ mod tests {
             listed.is_sorted() && listed.len() == sorted.len(),
             "in order, each once"
         );
+        Ok(())
+    }
+
+    /// Whether a file has a test of this name.
+    fn has_test(path: &str, name: &str) -> Result<bool> {
+        let text = std::fs::read_to_string(workspace().join(path))
+            .with_context(|| format!("`{path}` is named in docs/security.md"))?;
+        let mut lines = text.lines().rev().skip_while(|line| {
+            let line = line.trim_start().trim_start_matches("async ");
+            let name_on = line.strip_prefix("fn ").map(|line| line.strip_prefix(name));
+            !name_on.flatten().is_some_and(|line| line.starts_with('('))
+        });
+        lines.next();
+        let mut attributes = lines.take_while(|line| line.trim_start().starts_with("#["));
+        Ok(attributes.any(|line| line.contains("test]") || line.contains("test(")))
+    }
+
+    #[test]
+    fn whatever_nobody_can_do_is_shown_by_tests_that_exist() -> Result<()> {
+        let page = include_str!("../../docs/security.md");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+        let mut named = 0;
+        for row in rows.iter().filter(|row| !row.starts_with("| they cannot ")) {
+            let (_, tests) = row[2..].split_once(" | ").context(row.to_string())?;
+            for test in tests.split(", ") {
+                let test = test.trim_end_matches(" |").trim_matches('`');
+                let (path, name) = test.rsplit_once(':').context(row.to_string())?;
+                assert!(has_test(path, name)?, "`{path}` has no test `{name}`");
+                named += 1;
+            }
+        }
+        assert!(named > 30, "{named} tests are named");
         Ok(())
     }
 }
