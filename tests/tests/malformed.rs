@@ -83,7 +83,7 @@ async fn the_host_and_all_guests_go_on() -> Result<()> {
 
 #[tokio::test]
 async fn a_guest_reads_lists_and_deletes_what_is_stored_and_nobody_is_interrupted() -> Result<()> {
-    let (probe, mut raw) = host().await?;
+    let (probe, mut raw) = host(FilterMode::Auto).await?;
     for (key, headers) in [("one", LONE_CR), ("two", SPACE_IN_NAME)] {
         let subject = format!("$KV.b.{key}");
         raw.publish(subject, "", headers, key.as_bytes()).await?;
