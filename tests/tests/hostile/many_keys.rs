@@ -1,14 +1,16 @@
 //! A bucket with many keys, which strangers have filled.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wharf_tests::soon;
 
 use crate::stage::{MIB, Stage};
 
-/// The keys of one listing, several times over: as text, in the guest and in its reply.
+/// Some pages of keys: in the guest and its reply, and as answers of the server.
 const BOUND: usize = 96 * MIB;
 
-const KEYS: usize = 20_000;
+/// More than are ever listed at once.
+const KEYS: usize = 101_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listing_a_bucket_of_many_keys_holds_up_nobody() -> Result<()> {
@@ -20,6 +22,7 @@ async fn listing_a_bucket_of_many_keys_holds_up_nobody() -> Result<()> {
         raw.send(page.as_bytes()).await?;
         raw.flush().await?;
     }
+    // All that was published before is stored when this is.
     let set = json!({ "do": "set", "bucket": "b", "key": "last", "value": "x" });
     stage.ok("victim", set).await?;
     stage
@@ -27,8 +30,11 @@ async fn listing_a_bucket_of_many_keys_holds_up_nobody() -> Result<()> {
             let count = json!({ "do": "count", "bucket": "b" });
             ensure!(stage.ok("victim", count).await? == KEYS + 1);
             let keys = json!({ "do": "keys", "bucket": "b", "prefix": null });
-            let keys = stage.ok("victim", keys).await?;
-            ensure!(keys.as_array().is_some_and(|keys| keys.len() == KEYS + 1));
+            let asked = stage.client.request("victim", keys.to_string().into());
+            let reply = soon("the guest is told", asked).await??;
+            let answer: Value = serde_json::from_slice(&reply.payload)?;
+            let text = answer["error"]["text"].as_str().context("an error")?;
+            ensure!(text.contains("prefix"), "{text}");
             let keys = json!({ "do": "keys", "bucket": "b", "prefix": "k.7." });
             let keys = stage.ok("victim", keys).await?;
             ensure!(keys.as_array().is_some_and(|keys| keys.len() == 1000));
