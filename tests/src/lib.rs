@@ -47,6 +47,7 @@
 //! | `hostile/http.rs`              | whoever holds connections over HTTP keeps nobody out |
 //! | `hostile/inbox.rs`             | nobody guesses where the answer to another request goes |
 //! | `hostile/large.rs`             | large messages are held within the bounds of a queue |
+//! | `hostile/log.rs`               | malformed messages neither fill the log nor write into it |
 //! | `hostile/long_subjects.rs`     | subjects of many bytes or tokens cost nobody anything |
 //! | `hostile/main.rs`              | (no tests: what strangers send at their worst, and the neighbour that goes on meanwhile) |
 //! | `hostile/many_headers.rs`      | headers without end are not held |

@@ -10,6 +10,7 @@ mod header_value;
 mod http;
 mod inbox;
 mod large;
+mod log;
 mod long_subjects;
 mod many_headers;
 mod many_keys;

@@ -56,6 +56,7 @@ pub(crate) struct Stage {
 const GUESTS: &str = r#"
 [nats]
 server = "SERVER"
+filter = "FILTER"
 reconnect_wait = "5ms"
 [host]
 name = "here"
@@ -79,12 +80,18 @@ limits = { queue = 1000, queue_bytes = "16MiB", time = "30s" }
 
 impl Stage {
     pub(crate) async fn set() -> Result<Self> {
+        Self::with("auto").await
+    }
+
+    /// The same, with this use of the filter.
+    async fn with(filter: &str) -> Result<Self> {
         let alone = ALONE.lock().await;
         let server = TestServer::start("").await?;
         let directory = tempfile::tempdir()?;
         let cache = target()?.join("test-cache");
         let config = GUESTS
             .replace("SERVER", &server.url())
+            .replace("FILTER", filter)
             .replace("CACHE", &cache.display().to_string())
             .replace("PROBE", &component("probe")?.display().to_string());
         std::fs::write(directory.path().join("wharf.toml"), config)?;
@@ -238,6 +245,11 @@ impl Stage {
         Ok(answer)
     }
 
+    /// Stops the host, and returns what it has logged.
+    pub(crate) async fn log(self) -> Result<String> {
+        self.host.stop().await?.well()
+    }
+
     /// What the host holds of memory that no file backs, in bytes.
     fn memory(&self) -> Result<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.host.pid()?))?;
@@ -274,13 +286,18 @@ async fn ask_until(client: async_nats::Client, over: CancellationToken) -> Resul
 }
 
 /// Sends messages with each of these blocks of headers to all that hear. The first costs one interruption at most, all
-/// others none.
+/// others none; where the filter is always on, all cost none.
 pub(crate) async fn malformed(blocks: &[&[u8]]) -> Result<()> {
-    let stage = Stage::set().await?;
+    malformed_with("auto", 1, blocks).await?;
+    malformed_with("always", 0, blocks).await
+}
+
+async fn malformed_with(filter: &str, losses: u64, blocks: &[&[u8]]) -> Result<()> {
+    let stage = Stage::with(filter).await?;
     let mut raw = stage.raw().await?;
     for headers in blocks {
         stage.interrupt(&mut raw, headers).await?;
-        stage.lost_at_most(1).await?;
+        stage.lost_at_most(losses).await?;
     }
     stage
         .measure(LITTLE, async {
@@ -301,5 +318,5 @@ pub(crate) async fn malformed(blocks: &[&[u8]]) -> Result<()> {
     let counted = stage.malformed().await?;
     let sent = 10 * (blocks.len() * HEARD.len()) as u64;
     ensure!(counted >= sent, "{counted} of {sent} are counted");
-    stage.lost_at_most(1).await
+    stage.lost_at_most(losses).await
 }
