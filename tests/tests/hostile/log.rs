@@ -1,8 +1,9 @@
 //! Messages about which the host has something to say, in great numbers and with what tells a terminal what to do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use wharf_tests::raw::{LONE_CR, SPACE_IN_NAME};
 
 use crate::stage::{LITTLE, Stage};
@@ -24,14 +25,20 @@ async fn a_flood_of_malformed_messages_neither_fills_the_log_nor_writes_into_it(
     let subjects = subjects.map(<[u8]>::to_vec);
     stage
         .measure(LITTLE, async {
-            for _ in 0..300 {
-                for subject in &subjects {
-                    for headers in [LONE_CR, SPACE_IN_NAME] {
+            for subject in &subjects {
+                // Such messages are spoken of once a second: each of the subjects comes to be the one that is shown.
+                let until = Instant::now() + Duration::from_millis(1500);
+                while Instant::now() < until {
+                    for headers in [LONE_CR, SPACE_IN_NAME].repeat(20) {
                         let step = br#"{ "do": "silence" }"#;
                         raw.publish(subject, "", headers, step).await?;
                     }
+                    raw.flush().await?;
+                    // No more of them are on their way at once: it is the log that is asked for here, not the line.
+                    stage
+                        .ok("good", json!({ "do": "config", "key": "k" }))
+                        .await?;
                 }
-                raw.flush().await?;
             }
             Ok(())
         })
@@ -40,6 +47,8 @@ async fn a_flood_of_malformed_messages_neither_fills_the_log_nor_writes_into_it(
     let log = stage.log().await?;
     let unfit = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     ensure!(!log.contains(unfit), "{}", log.escape_debug());
+    let shown = log.matches("a malformed message was ").count();
+    ensure!(shown >= subjects.len(), "{shown} are shown:\n{log}");
     let lines = log.lines().count() as u64;
     // One a second for each thing that there is to say.
     let most = OTHER_LINES + 4 * begun.elapsed().as_secs();
