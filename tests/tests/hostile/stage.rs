@@ -20,7 +20,7 @@ pub(crate) const MIB: usize = 1024 * 1024;
 
 /// The most that the host's memory may grow by where a message asks for nothing that is held: what guests' instances and
 /// the allocator keep.
-pub(crate) const LITTLE: usize = 64 * MIB;
+pub(crate) const LITTLE: usize = 32 * MIB;
 
 /// The time within which the neighbour answers.
 const AT_MOST: Duration = Duration::from_secs(1);
