@@ -39,7 +39,31 @@
 //! | `guest_pubsub.rs`              | every function of `wharf:nats/pubsub` and `jetstream`, its success and its errors, from a real guest |
 //! | `guest_world.rs`               | what a guest sees beside NATS, when it is started and stopped, and which components are no guests |
 //! | `host_intake.rs`               | what is sent to the host itself holds up nobody and fills no memory |
-//! | `hostile.rs`                   | a guest that does its worst does not harm its neighbour |
+//! | `hostile/admin.rs`             | orders that cannot be read are refused, and the next is carried out |
+//! | `hostile/encoding.rs`          | headers that are no UTF-8 cost one interruption at most |
+//! | `hostile/gone.rs`              | senders who leave before they are answered cost nobody anything |
+//! | `hostile/header_line.rs`       | lines without a colon cost one interruption at most |
+//! | `hostile/header_name.rs`       | names that are none cost one interruption at most |
+//! | `hostile/header_value.rs`      | lone carriage returns cost one interruption at most |
+//! | `hostile/http.rs`              | whoever holds connections over HTTP keeps nobody out |
+//! | `hostile/inbox.rs`             | nobody guesses where the answer to another request goes |
+//! | `hostile/large.rs`             | large messages are held within the bounds of a queue |
+//! | `hostile/log.rs`               | malformed messages neither fill the log nor write into it |
+//! | `hostile/long_subjects.rs`     | subjects of many bytes or tokens cost nobody anything |
+//! | `hostile/main.rs`              | (no tests: what strangers send at their worst, and the neighbour that goes on meanwhile) |
+//! | `hostile/many_headers.rs`      | headers without end are not held |
+//! | `hostile/many_keys.rs`         | listing a large bucket holds up nobody |
+//! | `hostile/many_small.rs`        | small messages beyond a queue are dropped |
+//! | `hostile/replies_elsewhere.rs` | no sender has the host publish where it may not itself |
+//! | `hostile/reserved_headers.rs`  | headers with a meaning elsewhere mean nothing to the host |
+//! | `hostile/services.rs`          | a flood of questions to the service holds up nobody |
+//! | `hostile/slow_reader.rs`       | clients that read nothing hold up nobody |
+//! | `hostile/stage.rs`             | (no tests: the host, and the measuring of the neighbour) |
+//! | `hostile/status.rs`            | statuses that are no number cost one interruption at most |
+//! | `hostile/stored.rs`            | a bucket with malformed messages is read, listed and cleared |
+//! | `hostile/subject.rs`           | subjects that are no text cost one interruption at most |
+//! | `hostile/version.rs`           | headers of another version cost one interruption at most |
+//! | `hostile_guests.rs`            | a guest that does its worst does not harm its neighbour |
 //! | `http.rs`                      | `/livez` and `/readyz` are right at every stage, and `/metrics` to the message |
 //! | `instances.rs`                 | instances are shared: guests get them as they need them, and keep them from nobody |
 //! | `keyvalue/buckets.rs`          | buckets are created, changed and deleted as the settings say |
@@ -90,7 +114,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use anyhow::Result;
+    use anyhow::{Context, Result};
 
     use super::*;
 
@@ -120,6 +144,38 @@ mod tests {
             listed.is_sorted() && listed.len() == sorted.len(),
             "in order, each once"
         );
+        Ok(())
+    }
+
+    /// Whether a file has a test of this name.
+    fn has_test(path: &str, name: &str) -> Result<bool> {
+        let text = std::fs::read_to_string(workspace().join(path))
+            .with_context(|| format!("`{path}` is named in docs/security.md"))?;
+        let mut lines = text.lines().rev().skip_while(|line| {
+            let line = line.trim_start().trim_start_matches("async ");
+            let name_on = line.strip_prefix("fn ").map(|line| line.strip_prefix(name));
+            !name_on.flatten().is_some_and(|line| line.starts_with('('))
+        });
+        lines.next();
+        let mut attributes = lines.take_while(|line| line.trim_start().starts_with("#["));
+        Ok(attributes.any(|line| line.contains("test]") || line.contains("test(")))
+    }
+
+    #[test]
+    fn whatever_nobody_can_do_is_shown_by_tests_that_exist() -> Result<()> {
+        let page = include_str!("../../docs/security.md");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+        let mut named = 0;
+        for row in rows.iter().filter(|row| !row.starts_with("| they cannot ")) {
+            let (_, tests) = row[2..].split_once(" | ").context(row.to_string())?;
+            for test in tests.split(", ") {
+                let test = test.trim_end_matches(" |").trim_matches('`');
+                let (path, name) = test.rsplit_once(':').context(row.to_string())?;
+                assert!(has_test(path, name)?, "`{path}` has no test `{name}`");
+                named += 1;
+            }
+        }
+        assert!(named > 30, "{named} tests are named");
         Ok(())
     }
 }
