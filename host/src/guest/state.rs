@@ -98,7 +98,7 @@ impl InstanceTemplate {
         let mut table = ResourceTable::new();
         table.set_max_capacity(self.max_resources());
         InstanceState {
-            wasi: self.wasi(),
+            wasi: None,
             table,
             limiter: MemoryLimiter::new(self.memory_bytes(), Arc::clone(&self.imports.counters)),
             _counted: self.imports.counters.instances.hold(1),
@@ -126,8 +126,9 @@ impl InstanceTemplate {
 
 /// The state that one instance carries with it.
 pub(crate) struct InstanceState {
-    /// The instance's side of WASI but for files: variables, output, random numbers.
-    wasi: WasiCtx,
+    /// The instance's side of WASI but for files: variables, output, random numbers. `None` until the guest first calls one of
+    /// them: many never do, and its random numbers alone cost a fresh instance more than its message.
+    wasi: Option<Box<WasiCtx>>,
     /// Resources that the guest holds, such as open buckets and files: at most `limits.resources`.
     table: ResourceTable,
     /// The bound on the instance's memory, which notes a refusal.
@@ -167,8 +168,10 @@ impl InstanceState {
 
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let template = &self.template;
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(template.wasi()));
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: wasi,
             table: &mut self.table,
         }
     }
