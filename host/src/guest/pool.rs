@@ -2,7 +2,7 @@
 //! not used or others need their slots more.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
@@ -42,7 +42,9 @@ struct Idle {
     owner: Arc<SlotOwner>,
     /// True once an instance has been given back, until the host looks for idle ones to take back.
     used: AtomicBool,
-    /// Wakes one of those who wait for a slot: an instance is there.
+    /// Those who wait for a slot, or for an instance that is given back.
+    waiters: AtomicUsize,
+    /// Wakes one of those who wait: an instance is there.
     returned: Notify,
 }
 
@@ -66,6 +68,7 @@ impl InstancePool {
             instances: Mutex::default(),
             owner: engine.slots.enter(component.parts().slots, min),
             used: AtomicBool::new(false),
+            waiters: AtomicUsize::new(0),
             returned: Notify::new(),
         });
         let watched: Weak<Idle> = Arc::downgrade(&idle);
@@ -86,6 +89,7 @@ impl InstancePool {
 
     /// Takes an instance that waits or a slot, and waits for whichever is there first.
     pub(super) async fn place(&self) -> Place {
+        let _counted = WaiterPart::of(&self.idle);
         loop {
             let returned = self.idle.returned.notified();
             if let Some(place) = self.try_place() {
@@ -127,7 +131,26 @@ impl InstancePool {
         let sweeps = 0;
         locked(&self.idle.instances).push_back(IdleInstance { instance, sweeps });
         self.idle.used.store(true, Ordering::Relaxed);
-        self.idle.returned.notify_one();
+        // Whoever is counted after this look sees the instance, as the same lock is taken for it.
+        if self.idle.waiters.load(Ordering::Relaxed) > 0 {
+            self.idle.returned.notify_one();
+        }
+    }
+}
+
+/// One who waits, counted until it is dropped.
+struct WaiterPart<'a>(&'a Idle);
+
+impl<'a> WaiterPart<'a> {
+    fn of(idle: &'a Idle) -> Self {
+        idle.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(idle)
+    }
+}
+
+impl Drop for WaiterPart<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
