@@ -24,7 +24,7 @@ mod environment;
 mod expand;
 mod file;
 #[cfg(test)]
-mod fuzz;
+mod fuzzed_settings;
 mod guest_section;
 mod guest_settings;
 mod host_settings;
@@ -43,7 +43,7 @@ pub use bucket_settings::{BucketSettings, Storage};
 pub use canary_settings::CanarySettings;
 pub use connection_settings::{Auth, ConnectionSettings, FilterMode, Secret, Servers, TlsSettings};
 #[cfg(test)]
-pub(crate) use fuzz::fuzz;
+pub(crate) use fuzzed_settings::fuzz;
 pub use guest_settings::{
     BucketAccess, DirectoryAccess, DirectoryGrant, GuestSettings, Instances, Limits, MAX_INSTANCES,
     Serializer, SubjectGrant, SubscriptionSettings,

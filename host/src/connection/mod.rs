@@ -68,7 +68,7 @@ pub(crate) use inbound::{Inbound, Stopper};
 pub use publish_ack::PublishAck;
 use publish_subject::check_publish_subject;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use relay::filter::fuzz::filter as fuzz_filter;
+pub(crate) use relay::filter::fuzzed_stream::filter as fuzz_filter;
 pub use relay::malformed::{MalformedCause, MalformedCounts};
 use shared::ConnectionShared;
 pub use shared::{ConnectionCounters, ConnectionState};

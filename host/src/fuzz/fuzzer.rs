@@ -8,7 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::mutate::{Random, mutate};
-use super::targets::Target;
+
+/// A fuzz target.
+pub(super) struct Target {
+    /// The target's name, which is also that of the folder with its corpus.
+    pub(super) name: &'static str,
+    /// Tries one input, and panics where a promise does not hold. Returns what kind of input it was.
+    pub(super) run: fn(&[u8]) -> u64,
+    /// Texts that mean something to the target.
+    pub(super) words: &'static [&'static str],
+}
 
 /// The seed of the moment that each target is run for with all other tests.
 const TEST_SEED: u64 = 1;

@@ -1,16 +1,6 @@
 //! The list of targets.
 
-use super::fuzzer::{kind_of, run_as_told, run_for_a_moment};
-
-/// A fuzz target.
-pub(super) struct Target {
-    /// The target's name, which is also that of the folder with its corpus.
-    pub(super) name: &'static str,
-    /// Tries one input, and panics where a promise does not hold. Returns what kind of input it was.
-    pub(super) run: fn(&[u8]) -> u64,
-    /// Texts that mean something to the target.
-    pub(super) words: &'static [&'static str],
-}
+use super::fuzzer::{Target, kind_of, run_as_told, run_for_a_moment};
 
 /// Defines targets, each with two tests: a moment with all other tests, and a run by `cargo xtask fuzz`.
 macro_rules! targets {

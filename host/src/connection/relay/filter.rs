@@ -355,7 +355,7 @@ fn split(input: &[u8], bytes: usize) -> (&[u8], &[u8]) {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzz;
+pub(crate) mod fuzzed_stream;
 
 #[cfg(test)]
 mod client_tests;

@@ -248,7 +248,7 @@ async fn round(seed: u64) {
     let (out, causes) = filtered(&input, 1 + numbers.below(70_000));
     assert!(survives(&out).await, "seed {seed}");
     assert!(!causes.is_empty());
-    super::fuzz::filter(&[&[7], &*input].concat());
+    super::fuzzed_stream::filter(&[&[7], &*input].concat());
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ fn the_filter_keeps_its_promises_for_bytes_without_order() {
                 _ => bytes.extend_from_slice(numbers.one_of(&[b"MSG ", b"HMSG ", b"1 ", b"3\r\n"])),
             }
         }
-        super::fuzz::filter(&bytes);
+        super::fuzzed_stream::filter(&bytes);
         if begun.elapsed() > TIME {
             break;
         }
