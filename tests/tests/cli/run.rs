@@ -235,6 +235,10 @@ async fn the_filter_comes_on_with_a_malformed_message_and_not_with_a_server_that
     raw.publish("echo", "", SPACE_IN_NAME, b"x").await.unwrap();
     host.says("messages pass a filter").await.unwrap();
     host.says("connected to NATS").await.unwrap();
+    // Subscriptions follow the connection: what comes before them reaches nobody.
+    let client = server.client().await.unwrap();
+    let heard = async { while client.request("echo", "x".into()).await.is_err() {} };
+    soon("the host hears again", heard).await.unwrap();
     // Of those that come at once one is logged.
     for _ in 0..100 {
         raw.publish("echo", "", LONE_CR, b"x").await.unwrap();
