@@ -115,9 +115,10 @@ impl Guest {
         self.template.log.version
     }
 
-    /// The most messages that it may be given at once.
+    /// The most messages that it may be given at once: no more than the host has instances.
     pub(crate) fn max_instances(&self) -> u32 {
-        self.template.settings.instances.max.get()
+        let max = self.template.settings.instances.max.get();
+        max.min(self.pool.instances_of_the_host())
     }
 
     fn limits(&self) -> &Limits {

@@ -81,6 +81,11 @@ impl InstancePool {
         }
     }
 
+    /// The instances of all guests that may live at once.
+    pub(super) fn instances_of_the_host(&self) -> u32 {
+        self.engine.slots.capacity()
+    }
+
     /// Takes an instance that waits, or a free slot. `None` if there is neither.
     pub(super) fn try_place(&self) -> Option<Place> {
         let waiting = locked(&self.idle.instances).pop_back();
@@ -134,6 +139,11 @@ impl InstancePool {
         // Whoever is counted after this look sees the instance, as the same lock is taken for it.
         if self.idle.waiters.load(Ordering::Relaxed) > 0 {
             self.idle.returned.notify_one();
+        }
+        // Whoever began to wait meanwhile has looked for idle instances, and not seen this one.
+        if self.idle.owner.should_give() {
+            let spare = locked(&self.idle.instances).pop_front();
+            drop(spare);
         }
     }
 }
